@@ -1,0 +1,71 @@
+"""What the scheduler asks of a memory, whatever lies below: paged pool, radix tree or contiguous slots."""
+
+from typing import NamedTuple, Protocol
+
+from simcore.policies.eviction import Block
+from simcore.record.journal import Journal
+from simcore.serving.request import Sequence
+from simcore.ticks import Tick
+
+Table = int
+"""Which of a sequence's block tables: 0 is the one of all layers."""
+
+Growth = list[tuple[Table, Block]]
+"""The blocks that were appended to a sequence's tables."""
+
+
+class Hit(NamedTuple):
+    """What of a waiting sequence is in the prefix cache already."""
+
+    tokens: int
+    blocks: list[Block]
+
+
+class Usage(NamedTuple):
+    """Where the memory is: blocks of the pool, and tokens in them."""
+
+    used: int
+    cached: int
+    """blocks nobody holds that still have content"""
+    free: int
+    """blocks nobody holds, without content"""
+    stored: int
+    """tokens stored in used blocks, those of shared blocks once"""
+
+
+class Memory(Protocol):
+    """Blocks are taken for the tokens of the coming step alone, unless an allocator reserves more."""
+
+    journal: Journal | None
+    evictions: int
+    """cached blocks that lost their content so far"""
+
+    def turn(self, step: int, now: Tick) -> None:
+        """What follows happens in `step`, at `now`."""
+
+    def lookup(self, sequence: Sequence) -> Hit:
+        """The longest cached prefix that a waiting sequence may use. Looking changes nothing."""
+        ...
+
+    def admit(self, sequence: Sequence, tokens: int, hit: Hit, spare: int, whole: bool) -> Growth | None:
+        """Adopt the hit and take blocks for `tokens` more.
+
+        `spare` blocks must stay free, and with `whole` all that is known of the sequence must fit now, though only the
+        step's part is taken. None: no room, and nothing has changed.
+        """
+        ...
+
+    def grow(self, sequence: Sequence, tokens: int) -> Growth | None:
+        """Take blocks for `tokens` more of a running sequence. None: no room, and nothing has changed."""
+        ...
+
+    def release(self, sequence: Sequence) -> None:
+        """Let go of all that a sequence holds."""
+
+    def fits(self, tokens: int) -> bool:
+        """Whether a sequence of so many tokens could ever be held."""
+        ...
+
+    def usage(self, computed: int) -> Usage:
+        """The state now; `computed` is the sum of the running sequences' computed tokens."""
+        ...

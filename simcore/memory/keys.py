@@ -1,0 +1,60 @@
+"""The name of every block's content, so that equal prefixes are found by comparing two integers."""
+
+from collections.abc import Sequence
+
+from simcore.workload.columns import PRIVATE, Workload
+
+Key = int
+"""Names the tokens from the start of a sequence to the end of a block: equal keys, equal tokens. Never 0."""
+
+_SHIFT = 32
+_PRIVATE_STEM = 1 << 30
+
+
+class BlockKeys:
+    """Chained block hashes without hashing.
+
+    A server hashes each block together with the hash of the block before it, so that a hash names a whole prefix. Here
+    a prefix is named by how it was composed. A *stem* is a place where a run of one source's tokens begins after a
+    given prefix; a prefix that ends `offset` tokens after its stem is `stem << 32 | offset`. Only stems are looked up,
+    one a run; the keys of all blocks inside a run are an arithmetic series. A private run's stem is made from its
+    request's row alone.
+    """
+
+    def __init__(self, workload: Workload, block_size: int) -> None:
+        self._workload = workload
+        self._block_size = block_size
+        self._stems: dict[tuple[Key, int, int], int] = {}
+
+    def of(self, row: int) -> Sequence[Key]:
+        """The keys of all whole blocks of a request's prompt and output, in order."""
+        workload, size = self._workload, self._block_size
+        prompt = int(workload.prompt_len[row])
+        output = int(workload.output_len[row])
+        private = (_PRIVATE_STEM + row) << _SHIFT
+        named = [] if workload.runs is None else workload.runs.of(row)
+        output_source = PRIVATE if workload.output_source is None else int(workload.output_source[row])
+        if not named and output_source == PRIVATE:
+            return range(private + size, private + prompt + output + 1, size)
+
+        keys: list[Key] = []
+        prefix = begin = 0
+        for source, start, length in named:
+            prefix = self._extend(keys, self._stem(prefix, source, start), begin, length)
+            begin += length
+        if output_source == PRIVATE:
+            self._extend(keys, private, begin, prompt + output - begin)
+        else:
+            if begin < prompt:
+                prefix = self._extend(keys, private, begin, prompt - begin)
+            self._extend(keys, self._stem(prefix, output_source, 0), prompt, output)
+        return keys
+
+    def _stem(self, prefix: Key, source: int, start: int) -> Key:
+        return self._stems.setdefault((prefix, source, start), len(self._stems) + 1) << _SHIFT
+
+    def _extend(self, keys: list[Key], stem: Key, begin: int, length: int) -> Key:
+        """Append the keys of the blocks that end within a run, and name the prefix that ends with the run."""
+        first = self._block_size - begin % self._block_size
+        keys.extend(range(stem + first, stem + length + 1, self._block_size))
+        return stem + length

@@ -1,0 +1,103 @@
+"""Paged memory: every sequence holds whole blocks of one pool, listed in its block table (vLLM, SOSP'23).
+
+https://arxiv.org/abs/2309.06180. The rules are those of vLLM 0.33's KV-cache manager for full attention.
+"""
+
+from simcore.memory.base import Growth, Hit, Usage
+from simcore.memory.pool import BlockPool
+from simcore.record.journal import Journal
+from simcore.serving.request import Sequence
+from simcore.ticks import Tick
+
+NO_HIT = Hit(0, [])
+
+
+class PagedMemory:
+    """One block table a sequence, for all layers; prefixes are shared in whole blocks."""
+
+    def __init__(self, pool: BlockPool, block_size: int, prefix_caching: bool) -> None:
+        self.pool = pool
+        self.block_size = block_size
+        self.prefix_caching = prefix_caching
+        self._slots = 0  # tokens that all tables together have room for, shared blocks counted each time
+
+    @property
+    def journal(self) -> Journal | None:
+        return self.pool.journal
+
+    @property
+    def evictions(self) -> int:
+        return self.pool.evictions
+
+    def turn(self, step: int, now: Tick) -> None:
+        self.pool.now = now
+        if self.pool.journal is not None:
+            self.pool.journal.turn(step, now)
+
+    def lookup(self, sequence: Sequence) -> Hit:
+        """At least one token must be computed to get logits, so a prompt that is cached whole hits one block less."""
+        if not self.prefix_caching:
+            return NO_HIT
+        blocks = self.pool.cached(sequence.request.keys, (sequence.length - 1) // self.block_size)
+        return Hit(len(blocks) * self.block_size, blocks)
+
+    def admit(self, sequence: Sequence, tokens: int, hit: Hit, spare: int, whole: bool) -> Growth | None:
+        pool, size = self.pool, self.block_size
+        hits = len(hit.blocks)
+        room = pool.free - pool.count_idle(hit.blocks) - spare
+        if whole and -(-sequence.length // size) - hits > room:
+            return None
+        need = -(-(hit.tokens + tokens) // size) - hits
+        if need > room:
+            return None
+        pool.share(hit.blocks, sequence.id)
+        table = hit.blocks + pool.take(need, sequence.id)
+        sequence.tables = [table]
+        sequence.registered = hits
+        self._slots += len(table) * size
+        self._register(sequence, hit.tokens + tokens)
+        return [(0, block) for block in table[hits:]]
+
+    def grow(self, sequence: Sequence, tokens: int) -> Growth | None:
+        table = sequence.tables[0]
+        reach = sequence.computed + tokens
+        need = -(-reach // self.block_size) - len(table)
+        growth: Growth = []
+        if need > 0:
+            if need > self.pool.free:
+                return None
+            blocks = self.pool.take(need, sequence.id)
+            table += blocks
+            self._slots += need * self.block_size
+            growth = [(0, block) for block in blocks]
+        self._register(sequence, reach)
+        return growth
+
+    def release(self, sequence: Sequence) -> None:
+        self.pool.release(sequence.tables[0], sequence.id)
+        self._slots -= len(sequence.tables[0]) * self.block_size
+        sequence.tables = [[]]
+        sequence.registered = sequence.horizon = 0
+
+    def fits(self, tokens: int) -> bool:
+        return tokens <= (self.pool.blocks - 1) * self.block_size
+
+    def usage(self, computed: int) -> Usage:
+        pool = self.pool
+        # Only whole blocks are shared, so what is empty in a block is empty in one table alone.
+        stored = pool.used * self.block_size - (self._slots - computed)
+        return Usage(pool.used, pool.idle, pool.free - pool.idle, stored)
+
+    def _register(self, sequence: Sequence, reach: int) -> None:
+        """Cache the blocks that are full once `reach` tokens are computed: in the step that fills them, not after."""
+        size = self.block_size
+        table = sequence.tables[0]
+        capacity = len(table) * size
+        if not self.prefix_caching:
+            sequence.horizon = capacity + 1
+            return
+        keys, full = sequence.request.keys, reach // size
+        for k in range(sequence.registered, full):
+            self.pool.register(table[k], keys[k], sequence.id)
+        sequence.registered = full
+        sequence.horizon = capacity + 1 if reach == capacity else capacity  # a fill is as good a reason as an overflow

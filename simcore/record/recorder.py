@@ -1,0 +1,156 @@
+"""What was seen, in columns: one row a step, one row a request."""
+
+from array import array
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simcore.serving.plan import StepPlan
+from simcore.serving.request import NEVER, Sequence
+from simcore.serving.scheduler import Scheduler
+from simcore.ticks import Tick
+
+Ticks = NDArray[np.int64]
+
+STEP_COLUMNS = (
+    "t",
+    "dt",
+    "running",
+    "waiting",
+    "scheduled_tokens",
+    "blocks_used",
+    "blocks_cached",
+    "blocks_free",
+    "tokens_stored",
+    "hit_tokens",
+    "preemptions",
+    "evictions",
+)
+REQUEST_COLUMNS = (
+    "row",
+    "status",
+    "arrival",
+    "first_scheduled",
+    "first_token",
+    "finished",
+    "preemptions",
+    "query_tokens",
+    "hit_tokens_first",
+    "hit_tokens",
+    "computed_tokens",
+    "output_tokens",
+)
+FINISHED, REJECTED, UNFINISHED = range(3)
+STATUS = ("finished", "rejected", "unfinished")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A run as integers: times in ticks, from the start of the run."""
+
+    steps: dict[str, Ticks]
+    """a column of [steps] for each of `STEP_COLUMNS`: the state while the step ran, and what happened in it"""
+    requests: dict[str, Ticks]
+    """a column of [requests] for each of `REQUEST_COLUMNS`, in the order of the workload; NEVER: it did not happen"""
+    streaks: Ticks
+    """[spans, 3] row of a request, first step, steps: each of these steps gave the request a token"""
+    sequences: Ticks
+    """[sequences] row of the request that each sequence belongs to"""
+
+
+class Recorder:
+    """Observes a run. Its cost is a tuple a step and another a request; all arithmetic waits until the end."""
+
+    def __init__(self, scheduler: Scheduler, requests: int) -> None:
+        self._scheduler = scheduler
+        self._memory = scheduler.memory
+        self._steps = array("q")
+        self._requests = array("q")
+        self._streaks = array("q")
+        self._sequences = array("q")
+        self._rows = requests
+        self._committed = 0
+
+    def arrived(self, sequence: Sequence, accepted: bool) -> None:
+        self._sequences.append(sequence.request.row)
+        if not accepted:
+            self._close(sequence, REJECTED)
+
+    def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
+        scheduler = self._scheduler
+        used, cached, free, stored = self._memory.usage(scheduler.computed)
+        self._steps.extend(
+            (
+                start,
+                ticks,
+                len(scheduler.running),
+                len(scheduler.waiting),
+                plan.tokens,
+                used,
+                cached,
+                free,
+                stored,
+                sum(opening.computed for opening in plan.opened.values()) if plan.opened else 0,
+                len(plan.preempted),
+                self._memory.evictions,
+            )
+        )
+
+    def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
+        self._committed = plan.index + 1
+        for sequence in ended:
+            self._close(sequence, FINISHED)
+
+    def finish(self) -> Record:
+        """The run is over: what has not ended is `UNFINISHED`."""
+        for sequence in [*self._scheduler.running, *self._scheduler.waiting.waiting()]:
+            sequence.stop_streak(self._committed)
+            sequence.request.computed_tokens += sequence.computed
+            self._close(sequence, UNFINISHED)
+
+        steps = _columns(self._steps, STEP_COLUMNS)
+        steps = {name: column[: self._committed] for name, column in steps.items()}
+        steps["evictions"] = np.diff(steps["evictions"], prepend=0)
+
+        closed = _columns(self._requests, REQUEST_COLUMNS)
+        requests = {}
+        for name, column in closed.items():
+            requests[name] = np.full(self._rows, _UNSEEN.get(name, NEVER), np.int64)
+            requests[name][closed["row"]] = column
+        requests["row"] = np.arange(self._rows)
+
+        return Record(steps, requests, _table(self._streaks, 3), _table(self._sequences, 1)[:, 0])
+
+    def _close(self, sequence: Sequence, status: int) -> None:
+        request = sequence.request
+        self._requests.extend(
+            (
+                request.row,
+                status,
+                request.arrival,
+                request.first_scheduled,
+                request.first_token,
+                request.finished,
+                request.preemptions,
+                request.query_tokens,
+                request.hit_tokens_first,
+                request.hit_tokens,
+                request.computed_tokens,
+                sequence.length - request.prompt_len,
+            )
+        )
+        for first, steps in request.streaks:
+            self._streaks.extend((request.row, first, steps))
+
+
+_UNSEEN = {"status": UNFINISHED} | dict.fromkeys(REQUEST_COLUMNS[REQUEST_COLUMNS.index("preemptions") :], 0)
+"""What stands for a request that never arrived, where it is not NEVER."""
+
+
+def _table(cells: "array[int]", width: int) -> Ticks:
+    return np.array(cells, np.int64).reshape(-1, width)
+
+
+def _columns(cells: "array[int]", names: tuple[str, ...]) -> dict[str, Ticks]:
+    return dict(zip(names, np.ascontiguousarray(_table(cells, len(names)).T), strict=True))

@@ -1,0 +1,62 @@
+"""The step log: one JSON object a step, with the fields by which a run can be compared with a recorded one of vLLM."""
+
+import json
+from typing import TextIO
+from zlib import crc32
+
+from simcore.memory.paged import PagedMemory
+from simcore.record.journal import Event, Journal
+from simcore.serving.plan import StepPlan
+from simcore.serving.request import Sequence
+from simcore.ticks import Tick, to_seconds
+
+
+class StepLog:
+    """Writes a line when a step has been committed. It needs a journal, which tells what was evicted."""
+
+    def __init__(self, file: TextIO, memory: PagedMemory, journal: Journal) -> None:
+        self._file = file
+        self._pool = memory.pool
+        self._journal = journal
+        self._mark = 0
+        self._ids: list[str] = []
+        self._seen: set[int] = set()
+        self._line: dict[str, object] = {}
+
+    def arrived(self, sequence: Sequence, accepted: bool) -> None:
+        self._ids.append(sequence.request.id)
+
+    def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
+        ids = self._ids
+        entries = self._journal.since(self._mark)
+        evicted = [entry.block for entry in entries if entry.event == Event.EVICT]
+        blocks = {ids[seq]: [block for _, block in growth] for seq, growth in plan.grown.items()}
+        blocks |= {ids[seq]: opening.tables[0] for seq, opening in plan.opened.items()}
+        self._line = {
+            "i": plan.index,
+            "t": to_seconds(start),
+            "dt": to_seconds(ticks),
+            "sched": [
+                [ids[seq], count, before]
+                for seq, count, before in zip(plan.seqs, plan.counts, plan.starts, strict=True)
+            ],
+            "new": [ids[seq] for seq in plan.opened if seq not in self._seen],
+            "resumed": [ids[seq] for seq in plan.opened if seq in self._seen],
+            "preempted": [ids[seq] for seq in plan.preempted],
+            "hits": {ids[seq]: opening.computed for seq, opening in plan.opened.items()},
+            "evicted": len(evicted),
+            "free_sched": self._pool.free,
+            "blocks": blocks,
+            "evicted_ids": evicted,
+        }
+        self._seen.update(plan.opened)
+
+    def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
+        self._line["finished"] = [sequence.request.id for sequence in ended]
+        self._line["free"] = self._pool.free
+        self._line["used"] = self._pool.used
+        self._line["freeq_crc"] = crc32(",".join(map(str, self._pool.free_queue())).encode())
+        if plan.stalled:
+            self._line["stall"] = True
+        self._file.write(json.dumps(self._line) + "\n")
+        self._mark = len(self._journal)

@@ -1,0 +1,33 @@
+"""Who carries out step plans: the simulator's executor asks how long each takes, an engine runs the model."""
+
+from collections import deque
+from typing import Protocol
+
+from simcore.serving.plan import Outcome, StepPlan
+from simcore.timing import StepTimer
+
+
+class Executor(Protocol):
+    """Takes plans and answers in the same order. It knows of the scheduler's tables only what the plans say."""
+
+    def submit(self, plan: StepPlan) -> None:
+        """Take a plan; never waits, so that two may be in flight."""
+
+    def collect(self) -> Outcome:
+        """The outcome of the oldest plan."""
+        ...
+
+
+class TimedExecutor:
+    """The simulator's: a step lasts what a model of time says; every sampling row gets its workload's next token."""
+
+    def __init__(self, timer: StepTimer) -> None:
+        self._timer = timer
+        self._outcomes: deque[Outcome] = deque()
+
+    def submit(self, plan: StepPlan) -> None:
+        ticks = self._timer.ticks(len(plan.seqs), plan.tokens, plan.context, plan.pairs)
+        self._outcomes.append(Outcome(plan.index, ticks))
+
+    def collect(self) -> Outcome:
+        return self._outcomes.popleft()

@@ -1,0 +1,73 @@
+"""A request on its way through a server, and its sequences."""
+
+from collections.abc import Sequence as Row
+from dataclasses import dataclass, field
+
+from simcore.ticks import Tick
+
+NEVER = -1
+"""An instant or a step that has not come."""
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """What a user asked for, and what became of it."""
+
+    row: int
+    """its row in the workload"""
+    id: str
+    arrival: Tick
+    prompt_len: int
+    output_len: int
+    priority: int = 0
+    keys: Row[int] = ()
+    """the keys of its whole blocks, prompt and output; empty without prefix caching"""
+
+    first_scheduled: Tick = NEVER
+    first_token: Tick = NEVER
+    finished: Tick = NEVER
+    preemptions: int = 0
+    hit_tokens_first: int = 0
+    """tokens found in the prefix cache when it was first admitted"""
+    hit_tokens: int = 0
+    """the same over all its admissions"""
+    query_tokens: int = 0
+    """tokens that were looked up in the prefix cache, over all its admissions"""
+    computed_tokens: int = 0
+    """tokens that went through the model, recomputations included; known once it has ended"""
+    streaks: list[tuple[int, int]] = field(default_factory=list)
+    """(first step, steps): spans of consecutive steps that each gave it a token"""
+
+
+class Sequence:
+    """One branch of a request: a row of a step. The scheduler moves `computed` and `length`, the memory the rest."""
+
+    __slots__ = ("computed", "end", "horizon", "id", "length", "registered", "request", "streak", "tables")
+
+    def __init__(self, id: int, request: Request, max_model_len: int) -> None:
+        self.id = id
+        self.request = request
+        self.length = request.prompt_len
+        """tokens known: the prompt and the outputs so far"""
+        self.computed = 0
+        """tokens whose keys and values are stored, or will be when the steps in flight are done"""
+        self.end = min(request.prompt_len + request.output_len, max_model_len)
+        """the length at which it ends"""
+        self.streak = NEVER
+        """step since which every step has given it a token"""
+
+        self.tables: list[list[int]] = [[]]
+        """block tables: of all layers, or one a group of layers"""
+        self.registered = 0
+        """leading blocks that have been offered to the prefix cache"""
+        self.horizon = 0
+        """the memory need not be asked before `computed` reaches this"""
+
+    def __repr__(self) -> str:
+        return f"<Sequence {self.id} of {self.request.id}: {self.computed}/{self.length}/{self.end}>"
+
+    def stop_streak(self, step: int) -> None:
+        """It gets no token in `step`."""
+        if self.streak != NEVER:
+            self.request.streaks.append((self.streak, step - self.streak))
+            self.streak = NEVER

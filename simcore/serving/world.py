@@ -1,0 +1,199 @@
+"""The SimPy world around a scheduler: requests arrive, a server takes step after step, time passes.
+
+SimPy holds the clock, in ticks. Arrivals are events of their own; a server is one process that asks its scheduler for
+a plan, hands it to an executor, and sleeps for as long as the step lasts.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable
+from typing import Protocol
+
+import numpy as np
+import simpy
+
+from simcore.errors import InputError
+from simcore.memory.keys import BlockKeys
+from simcore.serving.executor import Executor
+from simcore.serving.plan import StepPlan
+from simcore.serving.request import Request, Sequence
+from simcore.serving.scheduler import Scheduler
+from simcore.ticks import Tick, to_ticks
+from simcore.workload.columns import OPEN, Workload
+
+Events = Generator[simpy.Event, None, None]
+
+LATE = 2
+"""Priority of what must see all else of its instant done: SimPy's own events have 0 and 1."""
+
+
+class Pause(simpy.Event):
+    """A timeout that fires last among the events of its instant.
+
+    What arrives at the very tick at which a step ends is there for the next step.
+    """
+
+    def __init__(self, env: simpy.Environment, delay: Tick = 0) -> None:
+        super().__init__(env)
+        self._ok = True
+        self._value = None
+        env.schedule(self, LATE, delay)  # type: ignore[arg-type]  # SimPy names two priorities, and orders by any
+
+
+class Observer(Protocol):
+    """Sees all that happens, and changes nothing."""
+
+    def arrived(self, sequence: Sequence, accepted: bool) -> None:
+        """A request reached its server."""
+
+    def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
+        """A step lasts `ticks` from `start` on; its outcome has not been applied."""
+
+    def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
+        """The outcome of a step has been applied."""
+
+
+class Server:
+    """One replica: a scheduler and its executor. Steps follow each other without a gap while there is work."""
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        scheduler: Scheduler,
+        executor: Executor,
+        observers: Iterable[Observer],
+        on_end: Callable[[Sequence], None],
+        max_steps: int = 0,
+    ) -> None:
+        self.scheduler = scheduler
+        self._env = env
+        self._executor = executor
+        self._observers = tuple(observers)
+        self._on_end = on_end
+        self._max_steps = max_steps
+        self._work = env.event()
+        self.stopped = False
+        """It takes no further step."""
+        env.process(self._serve())
+
+    def submit(self, sequence: Sequence) -> bool:
+        """A request arrives. False: it is refused."""
+        accepted = self.scheduler.add(sequence)
+        for observer in self._observers:
+            observer.arrived(sequence, accepted)
+        if accepted and not self._work.triggered:
+            self._work.succeed()
+        return accepted
+
+    def _serve(self) -> Events:
+        env, scheduler, executor, observers = self._env, self.scheduler, self._executor, self._observers
+        while not self.stopped:
+            start = env.now
+            plan = scheduler.schedule(start)
+            if plan is None:
+                yield from self._wait()
+                continue
+            executor.submit(plan)
+            outcome = executor.collect()
+            for observer in observers:
+                observer.planned(plan, start, outcome.ticks)
+            if outcome.ticks:
+                yield Pause(env, outcome.ticks)
+            ended = scheduler.commit(plan, outcome, env.now)
+            for observer in observers:
+                observer.committed(plan, ended)
+            for sequence in ended:
+                self._on_end(sequence)
+            if plan.index + 1 == self._max_steps:
+                self.stopped = True
+            elif plan.stalled:
+                yield from self._wait()  # only another arrival can change anything
+
+    def _wait(self) -> Events:
+        self._work = self._env.event()
+        yield self._work
+        yield Pause(self._env)
+
+
+class World:
+    """A workload and the server it is sent to."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        scheduler: Scheduler,
+        executor: Executor,
+        observers: Iterable[Observer] = (),
+        *,
+        max_model_len: int,
+        keys: BlockKeys | None = None,
+        max_steps: int = 0,
+    ) -> None:
+        """`keys` name the blocks' content for the prefix cache; None: there is none."""
+        self._env = simpy.Environment(initial_time=0)
+        self._workload = workload
+        self._keys = keys
+        self._max_model_len = max_model_len
+        self._sequences = 0
+        self._followers: dict[int, list[int]] = defaultdict(list)
+        rows = range(len(workload))
+        if workload.after is not None:
+            rows = np.flatnonzero(workload.after == OPEN).tolist()
+            for row in np.flatnonzero(workload.after != OPEN).tolist():
+                self._followers[int(workload.after[row])].append(row)
+        self.server = Server(self._env, scheduler, executor, observers, self._ended, max_steps)
+        self._env.process(self._arrivals(rows))
+
+    @property
+    def now(self) -> Tick:
+        return int(self._env.now)
+
+    def run(self) -> None:
+        """Until it is stopped, or nothing can happen any more: all is served, or what is left can never be."""
+        try:
+            while not self.server.stopped:
+                self._env.step()
+        except simpy.core.EmptySchedule:
+            pass
+        except OverflowError:
+            raise InputError("the run lasts longer than 97 days, which is more than its clock holds") from None
+
+    def stop(self) -> None:
+        """End the run after the current step: what is recorded is whole. May be called from a signal handler."""
+        self.server.stopped = True
+
+    def _arrivals(self, rows: Iterable[int]) -> Events:
+        """The requests that wait for nobody, in the order of the workload."""
+        env, arrival = self._env, self._workload.arrival
+        for row in rows:
+            delay = to_ticks(arrival[row]) - env.now
+            if delay > 0:
+                yield env.timeout(delay)
+            self._submit(row)
+
+    def _ended(self, sequence: Sequence) -> None:
+        self._wake_followers(sequence.request.row)
+
+    def _wake_followers(self, row: int) -> None:
+        """What waits for the end of a request, served or refused, arrives its own delay later."""
+        for follower in self._followers.pop(row, ()):
+            self._env.process(self._follow(follower))
+
+    def _follow(self, row: int) -> Events:
+        yield self._env.timeout(to_ticks(self._workload.arrival[row]))
+        self._submit(row)
+
+    def _submit(self, row: int) -> None:
+        workload = self._workload
+        request = Request(
+            row=row,
+            id=workload.id_of(row),
+            arrival=self.now,
+            prompt_len=int(workload.prompt_len[row]),
+            output_len=int(workload.output_len[row]),
+            priority=0 if workload.priority is None else int(workload.priority[row]),
+            keys=() if self._keys is None else self._keys.of(row),
+        )
+        sequence = Sequence(self._sequences, request, self._max_model_len)
+        self._sequences += 1
+        if not self.server.submit(sequence):
+            self._wake_followers(row)
