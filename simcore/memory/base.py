@@ -59,8 +59,8 @@ class Memory(Protocol):
         """Take blocks for `tokens` more of a running sequence. None: no room, and nothing has changed."""
         ...
 
-    def release(self, sequence: Sequence) -> None:
-        """Let go of all that a sequence holds."""
+    def release(self, sequence: Sequence, returns: bool) -> None:
+        """Let go of all that a sequence holds; whether it is only preempted and will come back."""
 
     def fits(self, tokens: int) -> bool:
         """Whether a sequence of so many tokens could ever be held."""

@@ -10,6 +10,9 @@ Key = int
 _SHIFT = 32
 _PRIVATE_STEM = 1 << 30
 
+PRIVATE_KEYS = _PRIVATE_STEM << _SHIFT
+"""Keys from this one on name content that no other request can have."""
+
 
 class BlockKeys:
     """Chained block hashes without hashing.
@@ -31,7 +34,7 @@ class BlockKeys:
         workload, size = self._workload, self._block_size
         prompt = int(workload.prompt_len[row])
         output = int(workload.output_len[row])
-        private = (_PRIVATE_STEM + row) << _SHIFT
+        private = PRIVATE_KEYS + (row << _SHIFT)
         named = [] if workload.runs is None else workload.runs.of(row)
         output_source = PRIVATE if workload.output_source is None else int(workload.output_source[row])
         if not named and output_source == PRIVATE:

@@ -38,7 +38,7 @@ class PagedMemory:
         """At least one token must be computed to get logits, so a prompt that is cached whole hits one block less."""
         if not self.prefix_caching:
             return NO_HIT
-        blocks = self.pool.cached(sequence.request.keys, (sequence.length - 1) // self.block_size)
+        blocks = self.pool.find(sequence.request.keys, (sequence.length - 1) // self.block_size)
         return Hit(len(blocks) * self.block_size, blocks)
 
     def admit(self, sequence: Sequence, tokens: int, hit: Hit, spare: int, whole: bool) -> Growth | None:
@@ -73,9 +73,12 @@ class PagedMemory:
         self._register(sequence, reach)
         return growth
 
-    def release(self, sequence: Sequence) -> None:
-        self.pool.release(sequence.tables[0], sequence.id)
-        self._slots -= len(sequence.tables[0]) * self.block_size
+    def release(self, sequence: Sequence, returns: bool) -> None:
+        table, registered = sequence.tables[0], sequence.registered
+        if returns and registered:
+            self.pool.publish(table[:registered], sequence.request.keys[:registered])
+        self.pool.release(table, registered, sequence.id)
+        self._slots -= len(table) * self.block_size
         sequence.tables = [[]]
         sequence.registered = sequence.horizon = 0
 
@@ -84,9 +87,10 @@ class PagedMemory:
 
     def usage(self, computed: int) -> Usage:
         pool = self.pool
+        used = pool.blocks - 1 - pool.free
         # Only whole blocks are shared, so what is empty in a block is empty in one table alone.
-        stored = pool.used * self.block_size - (self._slots - computed)
-        return Usage(pool.used, pool.idle, pool.free - pool.idle, stored)
+        stored = used * self.block_size - (self._slots - computed)
+        return Usage(used, pool.idle, pool.free - pool.idle, stored)
 
     def _register(self, sequence: Sequence, reach: int) -> None:
         """Cache the blocks that are full once `reach` tokens are computed: in the step that fills them, not after."""
@@ -96,8 +100,8 @@ class PagedMemory:
         if not self.prefix_caching:
             sequence.horizon = capacity + 1
             return
-        keys, full = sequence.request.keys, reach // size
-        for k in range(sequence.registered, full):
-            self.pool.register(table[k], keys[k], sequence.id)
-        sequence.registered = full
+        first, full = sequence.registered, reach // size
+        if full > first:
+            self.pool.register(table[first:full], sequence.request.keys[first:full], sequence.id)
+            sequence.registered = full
         sequence.horizon = capacity + 1 if reach == capacity else capacity  # a fill is as good a reason as an overflow

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from simcore.memory.keys import Key
+from simcore.memory.keys import PRIVATE_KEYS, Key
 from simcore.policies.eviction import Block, Eviction
 from simcore.record.journal import NOBODY, Event, Journal
 from simcore.ticks import Tick
@@ -13,11 +13,14 @@ NULL_BLOCK = 0
 
 
 class BlockPool:
-    """Blocks 1 to `blocks - 1`: each held by `refs` sequences, and cached if its content has a key.
+    """Blocks 1 to `blocks - 1`: each held by any number of sequences, and cached once it is full and registered.
 
-    vLLM's free queue always reads: blocks without a key, the last freed first; blocks that were never used, in order;
-    cached blocks that nobody holds, in the order of eviction. So it is kept as three parts: a stack, a counter and an
-    eviction policy. A block costs nothing until it is first used: the pool may be of any size.
+    vLLM's free queue always reads: blocks that are not cached, the last freed first; blocks that were never used, in
+    order; cached blocks that nobody holds, in the order of eviction. So it is kept as three parts: a stack, a counter
+    and an eviction policy. A block costs nothing until it is first used: the pool may be of any size.
+
+    Only blocks that somebody could hit are entered in the map of keys. The key of a private block is known to its own
+    request alone, which looks it up only after a preemption: it is entered then, and most never are.
 
     Several blocks may be cached under one key, as in vLLM; the one registered first is found.
     """
@@ -27,144 +30,145 @@ class BlockPool:
         """size of the pool, the null block included"""
         self.free = blocks - 1
         """blocks that nobody holds, cached ones included"""
+        self.idle = 0
+        """blocks that nobody holds but that are still cached"""
         self.evictions = 0
         """cached blocks that lost their content so far"""
-        self.eviction = eviction
         self.journal = journal
         self.now: Tick = 0
-        self._unhashed: list[Block] = []  # freed without a key; the end is the head of the queue
-        self._refs: list[int] = [1]  # of each block that was ever used, and so is _key; 0 is the null block
-        self._key: list[Key] = [0]
+        self._eviction = eviction
+        self._uncached: list[Block] = []  # freed; the end is the head of the queue
+        self._unused = 1  # the first block that was never used
         self._cached: dict[Key, Block] = {}
-        self._twins: dict[Key, list[Block]] = {}  # the later blocks of a key that several hold, oldest first
-
-    @property
-    def used(self) -> int:
-        """Blocks that some sequence holds."""
-        return self.blocks - 1 - self.free
-
-    @property
-    def idle(self) -> int:
-        """Blocks that nobody holds but that are still cached."""
-        return self.free - len(self._unhashed) - (self.blocks - len(self._refs))
-
-    def refs(self, block: Block) -> int:
-        """How many sequences hold a block."""
-        return self._refs[block] if block < len(self._refs) else 0
-
-    def key(self, block: Block) -> Key:
-        """The key a block is cached under; 0 if it is not."""
-        return self._key[block] if block < len(self._key) else 0
+        self._twins: dict[Key, list[Block]] = {}  # the later blocks of a key that several have, oldest first
+        self._keys: dict[Block, Key] = {}  # of the blocks in the two maps above
+        self._holders: dict[Block, int] = {}  # of the same blocks
 
     def free_queue(self) -> Iterator[Block]:
         """The free blocks in the order in which they will be handed out."""
-        yield from reversed(self._unhashed)
-        yield from range(len(self._refs), self.blocks)
-        yield from self.eviction
+        yield from reversed(self._uncached)
+        yield from range(self._unused, self.blocks)
+        yield from self._eviction
 
-    def cached(self, keys: Sequence[Key], most: int) -> list[Block]:
+    def find(self, keys: Sequence[Key], most: int) -> list[Block]:
         """The blocks of the longest cached prefix, at most `most` of them. Looking changes nothing."""
-        find = self._cached.get
+        cached = self._cached.get
         found: list[Block] = []
         for key in islice(keys, most):
-            block = find(key)
+            block = cached(key)
             if block is None:
                 break
             found.append(block)
         return found
 
-    def is_cached(self, key: Key) -> bool:
-        return key in self._cached
-
     def count_idle(self, blocks: list[Block]) -> int:
-        """How many of some cached blocks nobody holds."""
-        refs = self._refs
-        return sum(not refs[block] for block in blocks)
+        """How many of some blocks that were found nobody holds."""
+        holders = self._holders
+        return sum(not holders[block] for block in blocks)
 
     def share(self, blocks: list[Block], sequence: int) -> None:
-        """One more sequence holds these cached blocks."""
-        refs = self._refs
+        """One more sequence holds blocks that were found."""
+        holders = self._holders
+        woken = [block for block in blocks if not holders[block]]
         for block in blocks:
-            if not refs[block]:
-                self.eviction.pin(block)
-                self.free -= 1
-            refs[block] += 1
-            if self.journal is not None:
-                self.journal.write(Event.HIT, block, sequence, self._key[block], refs[block])
+            holders[block] += 1
+        self._eviction.pin(woken)
+        self.idle -= len(woken)
+        self.free -= len(woken)
+        if self.journal is not None:
+            for block in blocks:
+                self.journal.write(Event.HIT, block, sequence, self._keys[block], holders[block])
 
     def take(self, count: int, sequence: int) -> list[Block]:
         """Hand out the first `count` blocks of the free queue; the caller has made sure that there are as many."""
         self.free -= count
-        unhashed = self._unhashed
-        blocks: list[Block]
-        if count <= len(unhashed):
-            blocks = unhashed[: -count - 1 : -1]
-            del unhashed[-count:]
-        else:
-            blocks = unhashed[::-1]
-            unhashed.clear()
-            fresh = len(self._refs)
-            unused = range(fresh, min(fresh + count - len(blocks), self.blocks))
-            self._refs += [0] * len(unused)
-            self._key += [0] * len(unused)
-            blocks += unused
-            while len(blocks) < count:
-                blocks.append(self._evict())
-        for block in blocks:
-            self._refs[block] = 1
+        blocks = self._uncached[: -count - 1 : -1]
+        del self._uncached[-count:]
+        if len(blocks) < count:
+            end = min(self._unused + count - len(blocks), self.blocks)
+            blocks += range(self._unused, end)
+            self._unused = end
+            if len(blocks) < count:
+                blocks += self._evict(count - len(blocks))
         if self.journal is not None:
             for block in blocks:
                 self.journal.write(Event.ALLOCATE, block, sequence, 0, 1)
         return blocks
 
-    def register(self, block: Block, key: Key, sequence: int) -> None:
-        """Cache a held block under the key of its content."""
-        self._key[block] = key
-        if key in self._cached:
-            self._twins.setdefault(key, []).append(block)
-        else:
-            self._cached[key] = block
-        self.eviction.insert(block, key, self.now)
+    def register(self, blocks: list[Block], keys: Sequence[Key], sequence: int) -> None:
+        """Cache full blocks that one sequence holds under the keys of their content."""
+        self._eviction.insert(blocks, keys, self.now)
+        if keys[0] < PRIVATE_KEYS or keys[-1] < PRIVATE_KEYS:
+            self._enter([(block, key) for block, key in zip(blocks, keys, strict=True) if key < PRIVATE_KEYS])
         if self.journal is not None:
-            self.journal.write(Event.REGISTER, block, sequence, key, self._refs[block])
+            for block, key in zip(blocks, keys, strict=True):
+                self.journal.write(Event.REGISTER, block, sequence, key, 1)
 
-    def release(self, table: list[Block], sequence: int) -> None:
-        """A sequence lets go of its table, the last block first.
+    def publish(self, blocks: list[Block], keys: Sequence[Key]) -> None:
+        """Let the private ones among registered blocks be found: their request will come back."""
+        known = self._keys
+        self._enter([(b, key) for b, key in zip(blocks, keys, strict=True) if key >= PRIVATE_KEYS and b not in known])
 
-        Blocks without a key go in front of the free queue, where the last of the table becomes the head; cached ones
-        become idle, those later in the table first.
+    def release(self, table: list[Block], registered: int, sequence: int) -> None:
+        """A sequence lets go of its table, the last block first; the first `registered` blocks of it are cached.
+
+        The others go in front of the free queue, where the last of the table becomes the head; cached ones become idle
+        when nobody else holds them, those later in the table first.
         """
-        refs, keys = self._refs, self._key
-        unhashed = []
-        for block in reversed(table):
-            refs[block] -= 1
-            if self.journal is not None:
-                self.journal.write(Event.FREE, block, sequence, keys[block], refs[block])
-            if refs[block]:
-                continue
-            self.free += 1
-            if keys[block]:
-                self.eviction.unpin(block, self.now)
-            else:
-                unhashed.append(block)
-        unhashed.reverse()
-        self._unhashed += unhashed
+        if self.journal is not None:
+            for block in reversed(table):
+                others = self._holders.get(block, 1) - 1
+                self.journal.write(Event.FREE, block, sequence, self._keys.get(block, 0), others)
+        uncached = table[registered:]
+        self._uncached += uncached
+        idle = table[:registered]
+        idle.reverse()
+        if self._holders:
+            idle = [block for block in idle if not self._has_other_holder(block)]
+        self._eviction.unpin(idle, self.now)
+        self.idle += len(idle)
+        self.free += len(uncached) + len(idle)
 
-    def _evict(self) -> Block:
-        block = self.eviction.victim()
-        key = self._key[block]
-        self._key[block] = 0
-        self.evictions += 1
+    def _enter(self, entries: list[tuple[Block, Key]]) -> None:
+        cached = self._cached
+        for block, key in entries:
+            if key in cached:
+                self._twins.setdefault(key, []).append(block)
+            else:
+                cached[key] = block
+            self._keys[block] = key
+            self._holders[block] = 1
+
+    def _has_other_holder(self, block: Block) -> bool:
+        """Take one holder away; whether any is left."""
+        holders = self._holders.get(block, 0)
+        if holders:
+            self._holders[block] = holders - 1
+        return holders > 1
+
+    def _evict(self, count: int) -> list[Block]:
+        victims = self._eviction.victims(count)
+        self.evictions += count
+        self.idle -= count
+        if self.journal is not None:
+            for block in victims:
+                self.journal.write(Event.EVICT, block, NOBODY, self._keys.get(block, 0), 0)
+        if self._keys:
+            for block in victims:
+                key = self._keys.pop(block, None)
+                if key is not None:
+                    del self._holders[block]
+                    self._forget(block, key)
+        return victims
+
+    def _forget(self, block: Block, key: Key) -> None:
         twins = self._twins.get(key)
         if twins is None:
             del self._cached[key]
+            return
+        if self._cached[key] == block:
+            self._cached[key] = twins.pop(0)
         else:
-            if self._cached[key] == block:
-                self._cached[key] = twins.pop(0)
-            else:
-                twins.remove(block)
-            if not twins:
-                del self._twins[key]
-        if self.journal is not None:
-            self.journal.write(Event.EVICT, block, NOBODY, key, 0)
-        return block
+            twins.remove(block)
+        if not twins:
+            del self._twins[key]

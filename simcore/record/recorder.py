@@ -104,7 +104,7 @@ class Recorder:
 
     def finish(self) -> Record:
         """The run is over: what has not ended is `UNFINISHED`."""
-        for sequence in [*self._scheduler.running, *self._scheduler.waiting.waiting()]:
+        for sequence in self._scheduler.live():
             sequence.stop_streak(self._committed)
             sequence.request.computed_tokens += sequence.computed
             self._close(sequence, UNFINISHED)

@@ -54,7 +54,7 @@ class StepLog:
     def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
         self._line["finished"] = [sequence.request.id for sequence in ended]
         self._line["free"] = self._pool.free
-        self._line["used"] = self._pool.used
+        self._line["used"] = self._pool.blocks - 1 - self._pool.free
         self._line["freeq_crc"] = crc32(",".join(map(str, self._pool.free_queue())).encode())
         if plan.stalled:
             self._line["stall"] = True

@@ -26,7 +26,7 @@ class TimedExecutor:
         self._outcomes: deque[Outcome] = deque()
 
     def submit(self, plan: StepPlan) -> None:
-        ticks = self._timer.ticks(len(plan.seqs), plan.tokens, plan.context, plan.pairs)
+        ticks = self._timer.ticks(plan.rows, plan.tokens, plan.context, plan.pairs)
         self._outcomes.append(Outcome(plan.index, ticks))
 
     def collect(self) -> Outcome:

@@ -1,6 +1,6 @@
 """What passes between a scheduler and an executor: plain values, columns rather than one object a row."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from simcore.memory.base import Growth
 from simcore.policies.eviction import Block
@@ -24,32 +24,42 @@ class Opening:
     """tokens of the prompt and of the outputs so far"""
 
 
-@dataclass(slots=True)
 class StepPlan:
-    """One step of a server: `counts[i]` tokens of `seqs[i]` from position `starts[i]` on, in this order."""
+    """One step of a server: `counts[i]` tokens of `seqs[i]` from position `starts[i]` on, in this order.
 
-    index: int
-    seqs: list[Seq] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    """positions, never slots"""
-    counts: list[int] = field(default_factory=list)
-    tokens: int = 0
-    """sum of `counts`"""
-    context: int = 0
-    """keys read: the sum of `starts + counts`"""
-    pairs: int = 0
-    """query-key pairs: the sum of `counts * starts + counts * (counts + 1) / 2`"""
-    opened: dict[Seq, Opening] = field(default_factory=dict)
-    grown: dict[Seq, Growth] = field(default_factory=dict)
-    """blocks appended to the tables of sequences that ran before; most decode rows have none"""
-    preempted: list[Seq] = field(default_factory=list)
-    closed: list[Seq] = field(default_factory=list)
-    """finished since the last plan, or preempted: forgotten first"""
+    The rows are listed for an executor that runs a model; a timer needs their totals only.
+    """
+
+    __slots__ = (
+        "closed", "context", "counts", "grown", "index", "opened", "pairs", "preempted", "rows", "seqs", "starts",
+        "tokens",
+    )  # fmt: skip
+
+    def __init__(self, index: int, closed: list[Seq]) -> None:
+        self.index = index
+        self.rows = 0
+        """sequences that compute something"""
+        self.tokens = 0
+        """sum of `counts`"""
+        self.context = 0
+        """keys read: the sum of `starts + counts`"""
+        self.pairs = 0
+        """query-key pairs: the sum of `counts * starts + counts * (counts + 1) / 2`"""
+        self.seqs: list[Seq] = []
+        self.starts: list[int] = []
+        """positions, never slots"""
+        self.counts: list[int] = []
+        self.opened: dict[Seq, Opening] = {}
+        self.grown: dict[Seq, Growth] = {}
+        """blocks appended to the tables of sequences that ran before; most decode rows have none"""
+        self.preempted: list[Seq] = []
+        self.closed = closed
+        """finished since the last plan, or preempted: forgotten first"""
 
     @property
     def stalled(self) -> bool:
         """Somebody waits, nobody runs, and nothing could be done about it."""
-        return not self.seqs and not self.preempted
+        return not self.rows and not self.preempted
 
 
 @dataclass(slots=True)

@@ -1,16 +1,22 @@
 """Who is admitted next, and who is preempted first."""
 
 from collections import deque
+from collections.abc import Iterator
 from heapq import heappop, heappush
 from typing import Protocol
 
 from simcore.serving.request import Sequence
+from simcore.ticks import Tick
 
 
 class Queue(Protocol):
-    """The waiting sequences in the order of admission, and the choice of a victim among the running."""
+    """The waiting sequences, and the choice of a victim among the running. It is true while anybody waits."""
 
     def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Sequence]:
+        """All that wait, in no particular order."""
+        ...
 
     def add(self, sequence: Sequence) -> None:
         """A new request joins."""
@@ -22,45 +28,27 @@ class Queue(Protocol):
         """The next to be admitted; it stays in the queue."""
         ...
 
-    def pop(self) -> Sequence:
+    def take(self) -> Sequence:
         """Take the head out."""
         ...
 
-    def victim(self, running: list[Sequence]) -> int:
-        """Index of the running sequence to preempt first."""
-        ...
-
-    def waiting(self) -> list[Sequence]:
-        """All of them, in no particular order."""
+    def victim(self, running: list[Sequence]) -> Sequence:
+        """Which of the running sequences, in the order of admission, is preempted first."""
         ...
 
 
-class FCFS:
+class FCFS(deque[Sequence]):
     """First come, first served. The last admitted is preempted first and goes to the front of the queue."""
 
-    def __init__(self) -> None:
-        self._queue: deque[Sequence] = deque()
-
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    def add(self, sequence: Sequence) -> None:
-        self._queue.append(sequence)
-
-    def put_back(self, sequence: Sequence) -> None:
-        self._queue.appendleft(sequence)
+    add = deque.append
+    put_back = deque.appendleft
+    take = deque.popleft
 
     def head(self) -> Sequence:
-        return self._queue[0]
+        return self[0]
 
-    def pop(self) -> Sequence:
-        return self._queue.popleft()
-
-    def victim(self, running: list[Sequence]) -> int:
-        return len(running) - 1
-
-    def waiting(self) -> list[Sequence]:
-        return list(self._queue)
+    def victim(self, running: list[Sequence]) -> Sequence:
+        return running[-1]
 
 
 class Priority:
@@ -70,10 +58,13 @@ class Priority:
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, str, int, Sequence]] = []
+        self._heap: list[tuple[int, Tick, str, int, Sequence]] = []
 
     def __len__(self) -> int:
         return len(self._heap)
+
+    def __iter__(self) -> Iterator[Sequence]:
+        return (entry[-1] for entry in self._heap)
 
     def add(self, sequence: Sequence) -> None:
         request = sequence.request
@@ -84,14 +75,11 @@ class Priority:
     def head(self) -> Sequence:
         return self._heap[0][-1]
 
-    def pop(self) -> Sequence:
+    def take(self) -> Sequence:
         return heappop(self._heap)[-1]
 
-    def victim(self, running: list[Sequence]) -> int:
-        return max(range(len(running)), key=lambda i: (running[i].request.priority, running[i].request.arrival))
-
-    def waiting(self) -> list[Sequence]:
-        return [entry[-1] for entry in self._heap]
+    def victim(self, running: list[Sequence]) -> Sequence:
+        return max(running, key=lambda sequence: (sequence.request.priority, sequence.request.arrival))
 
 
 QUEUES: dict[str, type[Queue]] = {"fcfs": FCFS, "priority": Priority}

@@ -40,9 +40,15 @@ class Request:
 
 
 class Sequence:
-    """One branch of a request: a row of a step. The scheduler moves `computed` and `length`, the memory the rest."""
+    """One branch of a request: a row of a step. The scheduler moves it, the memory keeps its blocks.
 
-    __slots__ = ("computed", "end", "horizon", "id", "length", "registered", "request", "streak", "tables")
+    While it decodes it moves with the clock: `computed` and `length` are then as of the last time it was settled.
+    """
+
+    __slots__ = (
+        "asks", "computed", "end", "ends", "horizon", "id", "length", "offset", "place", "registered", "request", "streak",
+        "tables",
+    )  # fmt: skip
 
     def __init__(self, id: int, request: Request, max_model_len: int) -> None:
         self.id = id
@@ -53,18 +59,32 @@ class Sequence:
         """tokens whose keys and values are stored, or will be when the steps in flight are done"""
         self.end = min(request.prompt_len + request.output_len, max_model_len)
         """the length at which it ends"""
+        self.place = NEVER
+        """its number in the order of admission"""
+        self.offset: int | None = None
+        """while it decodes: `computed` at the start of step s is s - offset"""
+        self.asks = NEVER
+        """the step in which, decoding, it asks the memory for something"""
+        self.ends = NEVER
+        """the step in which, decoding, it gets its last token"""
         self.streak = NEVER
-        """step since which every step has given it a token"""
+        """the step since which every step has given it a token"""
 
         self.tables: list[list[int]] = [[]]
         """block tables: of all layers, or one a group of layers"""
         self.registered = 0
         """leading blocks that have been offered to the prefix cache"""
         self.horizon = 0
-        """the memory need not be asked before `computed` reaches this"""
+        """the memory need not be asked before `computed` would reach this"""
 
     def __repr__(self) -> str:
         return f"<Sequence {self.id} of {self.request.id}: {self.computed}/{self.length}/{self.end}>"
+
+    def settle(self, step: int) -> None:
+        """Write down how far a decoding sequence has come at the start of `step`."""
+        if self.offset is not None:
+            self.computed = step - self.offset
+            self.length = self.computed + 1
 
     def stop_streak(self, step: int) -> None:
         """It gets no token in `step`."""

@@ -1,11 +1,16 @@
 """The scheduler: a pure state machine that decides, step by step, who computes which tokens.
 
 Time comes in as an argument, memory is spoken to through a protocol, and what is decided goes out as a plan. The rules
-are those of vLLM 0.33's v1 scheduler: continuous batching under a token budget, chunked prefill, running requests
+are those of vLLM 0.33's v1 scheduler: continuous batching under a token budget, chunked prefill, running sequences
 before waiting ones, preemption by recomputation.
+
+**Decoding sequences move with the clock.** Each gets one token in every step, so how far it has come is the number of
+the step less a constant, its `offset`, and nothing need be done for it until it fills a block, needs another one, or
+ends. When that will be is known, and noted in a calendar. So a step costs what happens in it, not what runs.
 """
 
 from collections import deque
+from operator import attrgetter
 
 from simcore.memory.base import Memory
 from simcore.scenario.scheduler import SchedulerSection
@@ -14,6 +19,28 @@ from simcore.serving.queues import QUEUES
 from simcore.serving.request import NEVER, Sequence
 from simcore.ticks import Tick
 
+_PLACE = attrgetter("place")
+
+
+class Calendar:
+    """Who is due at which step."""
+
+    def __init__(self) -> None:
+        self._pages: dict[int, list[Sequence]] = {}
+
+    def note(self, step: int, sequence: Sequence) -> None:
+        self._pages.setdefault(step, []).append(sequence)
+
+    def strike(self, step: int, sequence: Sequence) -> None:
+        """Take a note back, if its page has not been taken yet."""
+        page = self._pages.get(step, ())
+        if sequence in page:
+            page.remove(sequence)
+
+    def take(self, step: int) -> list[Sequence]:
+        """Tear out the page of a step."""
+        return self._pages.pop(step, [])
+
 
 class Scheduler:
     """Plans steps, applies their outcomes, and owns the waiting and the running sequences.
@@ -21,22 +48,40 @@ class Scheduler:
     Between `schedule` and `commit` a plan is in flight; plans are committed in the order in which they were made.
     """
 
-    def __init__(self, options: SchedulerSection, memory: Memory, max_model_len: int, watermark: int = 0) -> None:
-        """`watermark` blocks stay free whenever a waiting sequence is admitted beside running ones."""
+    def __init__(
+        self,
+        options: SchedulerSection,
+        memory: Memory,
+        max_model_len: int,
+        watermark: int = 0,
+        list_rows: bool = False,
+    ) -> None:
+        """Whenever a waiting sequence is admitted beside running ones, `watermark` blocks stay free.
+
+        An executor that runs a model needs the rows of its plans listed; one that asks a timer needs only the totals.
+        """
         self.memory = memory
         self.waiting = QUEUES[options.policy]()
         self.running: list[Sequence] = []
         """in the order of admission"""
+        self.steps = 0
+        """plans made so far; the index of the next"""
         self.computed = 0
         """the running sequences' computed tokens in all, once the step in flight is done"""
         self.preemptions = 0
-        self.steps = 0
-        """plans made so far; the index of the next"""
         self._options = options
         self._max_model_len = max_model_len
         self._watermark = watermark
-        self._in_flight: deque[list[Sequence]] = deque()
+        self._list_rows = list_rows
+
+        self._prefilling: list[Sequence] = []  # in the order of admission
+        self._decoding = 0
+        self._offsets = 0  # the sum of the decoding sequences' offsets
+        self._asks = Calendar()
+        self._ends = Calendar()
+        self._admitted = 0
         self._closed: list[int] = []
+        self._in_flight: deque[list[Sequence]] = deque()  # of each plan, the sequences whose prompt it computes
 
     def add(self, sequence: Sequence) -> bool:
         """A request arrives. False: it is refused, since it could never be served."""
@@ -48,156 +93,221 @@ class Scheduler:
         self.waiting.add(sequence)
         return True
 
+    def live(self) -> list[Sequence]:
+        """All that run or wait, settled."""
+        for sequence in self.running:
+            sequence.settle(self.steps)
+        return [*self.running, *self.waiting]
+
     def schedule(self, now: Tick) -> StepPlan | None:
         """Plan the step that begins at `now`; None: there is nobody to serve."""
         requests = len(self.running) + len(self.waiting)
         if not requests:
             return None
         self.memory.turn(self.steps, now)
-        plan = StepPlan(self.steps, closed=self._closed)
+        plan = StepPlan(self.steps, self._closed)
         self._closed = []
         self.steps += 1
 
-        chunk = budget = self._options.max_num_batched_tokens
+        longest = self._options.max_num_batched_tokens
         if requests > 1 and self._options.long_prefill_token_threshold:
-            chunk = self._options.long_prefill_token_threshold
-        rows: list[Sequence] = []
-        budget, starved = self._continue_running(plan, rows, budget, chunk)
-        if self.waiting and not plan.preempted:
-            budget = self._admit_waiting(plan, rows, budget, chunk, now)
+            longest = self._options.long_prefill_token_threshold
+        chunks: dict[Sequence, int] = {}
+        starved = self._continue_running(plan, chunks, longest)
+        if self.waiting and not plan.preempted and not starved:
+            self._admit_waiting(plan, chunks, longest, now)
 
-        plan.seqs = [sequence.id for sequence in rows]
-        plan.tokens = self._options.max_num_batched_tokens - budget
-        plan.context = sum(plan.starts) + plan.tokens
+        for sequence, tokens in chunks.items():
+            plan.tokens += tokens - 1
+            plan.pairs += (tokens - 1) * (2 * sequence.computed + tokens) // 2
+            sequence.computed += tokens
+        plan.rows = len(self.running) - len(starved)
+        plan.tokens += plan.rows
+        computed = self._decoding * self.steps - self._offsets
+        if self._prefilling:
+            computed += sum([sequence.computed for sequence in self._prefilling])
+        self.computed = plan.context = computed
+        if starved:
+            plan.context -= sum([sequence.computed for sequence in starved])
         plan.pairs += plan.context
-        self.computed = plan.context + sum(sequence.computed for sequence in starved)
-        self._in_flight.append(rows)
+        if self._list_rows:
+            self._list_rows_of(plan, chunks)
+        self._in_flight.append(list(chunks))
         return plan
 
     def commit(self, plan: StepPlan, outcome: Outcome, now: Tick) -> list[Sequence]:
         """The oldest plan in flight is done at `now`: append the tokens it sampled; free and return who has ended."""
-        ended = []
+        ended = self._ends.take(plan.index)
+        for sequence in ended:
+            sequence.settle(plan.index + 1)
+            self._stop_decoding(sequence)
         for sequence in self._in_flight.popleft():
             if sequence.computed < sequence.length:
-                continue  # a prompt in the middle of its prefill
+                continue  # in the middle of its prompt
+            self._prefilling.remove(sequence)
             sequence.length += 1
-            if sequence.streak == NEVER:
-                sequence.streak = plan.index
-                if sequence.request.first_token == NEVER:
-                    sequence.request.first_token = now
-            if sequence.length >= sequence.end:
+            sequence.streak = plan.index
+            if sequence.request.first_token == NEVER:
+                sequence.request.first_token = now
+            if sequence.length < sequence.end:
+                self._start_decoding(sequence, plan.index + 1)
+            else:
                 ended.append(sequence)
         if ended:
+            ended.sort(key=_PLACE)
             self.memory.turn(plan.index, now)
             for sequence in ended:
                 sequence.request.finished = now
-                sequence.request.computed_tokens += sequence.computed
-                sequence.stop_streak(plan.index + 1)
-                self.memory.release(sequence)
+                self._release(sequence, plan.index + 1, returns=False)
                 self._closed.append(sequence.id)
-            self.running = [sequence for sequence in self.running if sequence.length < sequence.end]
+            self.running = [sequence for sequence in self.running if sequence.place != NEVER]
         return ended
 
-    def _continue_running(
-        self, plan: StepPlan, rows: list[Sequence], budget: int, chunk: int
-    ) -> tuple[int, list[Sequence]]:
-        """Give the running sequences what they want: the next token each, or more of the prompt.
+    def _continue_running(self, plan: StepPlan, chunks: dict[Sequence, int], longest: int) -> list[Sequence]:
+        """Give the running what they want: the next token each, or more of the prompt. Returns whom it did not reach.
 
-        Returns the budget that is left, and the sequences it did not reach.
+        Only those in prefill and those that ask the memory for something need be looked at.
         """
-        running, starts, counts = self.running, plan.starts, plan.counts
-        i = 0
-        while budget and i < len(running):
-            sequence = running[i]
-            start = sequence.computed
-            tokens = sequence.length - start
-            if tokens > 1:
-                tokens = min(tokens, chunk, budget)
-                plan.pairs += (tokens - 1) * (2 * start + tokens) // 2
-            if start + tokens >= sequence.horizon:
-                growth = self.memory.grow(sequence, tokens)
-                while growth is None:
+        step, running, budget = plan.index, self.running, self._options.max_num_batched_tokens
+        active = self._asks.take(step)
+        if self._prefilling:
+            active += self._prefilling
+        if len(active) > 1:
+            active.sort(key=_PLACE)
+        for sequence in active:
+            if sequence.place == NEVER:
+                continue  # it gave way to one before it
+            tokens = 1
+            if self._prefilling:
+                left = budget - running.index(sequence) - _extra(chunks)
+                if left <= 0:
+                    break
+                if sequence.offset is None:
+                    tokens = min(sequence.length - sequence.computed, longest, left)
+            sequence.settle(step)
+            if sequence.computed + tokens >= sequence.horizon:
+                while (growth := self.memory.grow(sequence, tokens)) is None:
                     victim = self.waiting.victim(running)
-                    is_last_resort = running[victim] is sequence
-                    budget += self._preempt(plan, rows, victim)
-                    if is_last_resort:
+                    self._preempt(plan, chunks, victim)
+                    if victim is sequence:
                         break
-                    i -= victim < i
-                    growth = self.memory.grow(sequence, tokens)
                 if growth is None:
-                    continue  # it gave way itself; running[i] is the next
+                    continue
                 if growth:
                     plan.grown[sequence.id] = growth
-            rows.append(sequence)
-            starts.append(start)
-            counts.append(tokens)
-            sequence.computed = start + tokens
-            budget -= tokens
-            i += 1
-        starved = running[i:]
-        for sequence in starved:
-            sequence.stop_streak(plan.index)
-        return budget, starved
+            if sequence.offset is None:
+                chunks[sequence] = tokens
+            else:
+                self._note_ask(sequence)
 
-    def _admit_waiting(self, plan: StepPlan, rows: list[Sequence], budget: int, chunk: int, now: Tick) -> int:
-        """Admit from the head of the queue for as long as all of slots, budget and blocks last; nobody overtakes."""
+        if not chunks:
+            return []  # the budget is never less than one token for each slot
+        starved = running[budget - _extra(chunks) :]
+        for sequence in starved:
+            sequence.stop_streak(step)
+            if sequence.offset is not None:
+                sequence.settle(step)
+                self._stop_decoding(sequence)
+                self._start_decoding(sequence, step + 1)
+        return starved
+
+    def _admit_waiting(self, plan: StepPlan, chunks: dict[Sequence, int], longest: int, now: Tick) -> None:
+        """Admit from the head of the queue for as long as slots, budget and blocks last; nobody overtakes."""
         options = self._options
+        budget = options.max_num_batched_tokens - len(self.running) - _extra(chunks)
         while budget and self.waiting and len(self.running) < options.max_num_seqs:
             sequence = self.waiting.head()
             hit = self.memory.lookup(sequence)
-            tokens = min(sequence.length - hit.tokens, chunk)
+            tokens = min(sequence.length - hit.tokens, longest)
             if tokens > budget:
                 if not options.chunked_prefill:
                     break
                 tokens = budget
             spare = self._watermark if self.running else 0
-            growth = self.memory.admit(sequence, tokens, hit, spare, options.reserve_full_prompt)
-            if growth is None:
+            if self.memory.admit(sequence, tokens, hit, spare, options.reserve_full_prompt) is None:
                 break
-            self.waiting.pop()
+            self.waiting.take()
             self.running.append(sequence)
-            self._open(plan, sequence, hit.tokens, now)
-            rows.append(sequence)
-            plan.starts.append(hit.tokens)
-            plan.counts.append(tokens)
-            plan.pairs += (tokens - 1) * (2 * hit.tokens + tokens) // 2
-            sequence.computed = hit.tokens + tokens
+            self._prefilling.append(sequence)
+            sequence.place = self._admitted
+            self._admitted += 1
+            sequence.computed = hit.tokens
+            chunks[sequence] = tokens
             budget -= tokens
-        return budget
 
-    def _open(self, plan: StepPlan, sequence: Sequence, hit_tokens: int, now: Tick) -> None:
-        request = sequence.request
-        if request.first_scheduled == NEVER:
-            request.first_scheduled = now
-            request.hit_tokens_first = hit_tokens
-        request.query_tokens += sequence.length
-        request.hit_tokens += hit_tokens
-        request.computed_tokens -= hit_tokens  # what it ends with was computed, but for the hits
-        tables = [table.copy() for table in sequence.tables]
-        plan.opened[sequence.id] = Opening(request.row, tables, hit_tokens, sequence.length)
+            request = sequence.request
+            if request.first_scheduled == NEVER:
+                request.first_scheduled = now
+                request.hit_tokens_first = hit.tokens
+            request.query_tokens += sequence.length
+            request.hit_tokens += hit.tokens
+            request.computed_tokens -= hit.tokens  # what it ends with was computed, but for this
+            tables = [table.copy() for table in sequence.tables]
+            plan.opened[sequence.id] = Opening(request.row, tables, hit.tokens, sequence.length)
 
-    def _preempt(self, plan: StepPlan, rows: list[Sequence], victim: int) -> int:
-        """Free all that a running sequence holds; it starts again later. Returns the budget it had taken in this step.
+    def _preempt(self, plan: StepPlan, chunks: dict[Sequence, int], sequence: Sequence) -> None:
+        """Free all that a running sequence holds; it will start again. What the step had planned for it is undone.
 
-        With prefix caching, blocks that the step would have filled for it stay registered though they are never
-        computed, as in vLLM: a later sequence can hit them.
+        Blocks that the step would have filled for it stay in the prefix cache though they are never computed, as in
+        vLLM: a later sequence can hit them.
         """
-        sequence = self.running.pop(victim)
-        refund = 0
-        if sequence in rows:  # by priority only: first come, first served takes victims from the end
-            row = rows.index(sequence)
-            refund = plan.counts.pop(row)
-            start = plan.starts.pop(row)
-            plan.pairs -= (refund - 1) * (2 * start + refund) // 2
-            del rows[row]
-            plan.grown.pop(sequence.id, None)
-        self.memory.release(sequence)
-        sequence.request.computed_tokens += sequence.computed - refund
-        sequence.request.preemptions += 1
+        if sequence.offset is None:
+            self._prefilling.remove(sequence)
+            chunks.pop(sequence, None)
+        else:
+            sequence.settle(plan.index)
+            self._stop_decoding(sequence)
+        self.running.remove(sequence)
+        self._release(sequence, plan.index, returns=True)
         sequence.computed = 0
-        sequence.stop_streak(plan.index)
+        sequence.request.preemptions += 1
         self.preemptions += 1
+        self.waiting.put_back(sequence)
+        plan.grown.pop(sequence.id, None)
         plan.preempted.append(sequence.id)
         plan.closed.append(sequence.id)
-        self.waiting.put_back(sequence)
-        return refund
+
+    def _release(self, sequence: Sequence, next_step: int, returns: bool) -> None:
+        """It no longer runs; `next_step` is the first that gives it no token."""
+        sequence.stop_streak(next_step)
+        sequence.request.computed_tokens += sequence.computed
+        sequence.place = NEVER
+        self.memory.release(sequence, returns)
+
+    def _start_decoding(self, sequence: Sequence, step: int) -> None:
+        """From `step` on it gets a token in every step."""
+        sequence.offset = step - sequence.computed
+        self._decoding += 1
+        self._offsets += sequence.offset
+        sequence.ends = sequence.offset + sequence.end - 2
+        self._ends.note(sequence.ends, sequence)
+        self._note_ask(sequence)
+
+    def _stop_decoding(self, sequence: Sequence) -> None:
+        assert sequence.offset is not None
+        self._asks.strike(sequence.asks, sequence)
+        self._ends.strike(sequence.ends, sequence)
+        self._decoding -= 1
+        self._offsets -= sequence.offset
+        sequence.offset = None
+
+    def _note_ask(self, sequence: Sequence) -> None:
+        assert sequence.offset is not None
+        sequence.asks = sequence.offset + sequence.horizon - 1
+        if sequence.asks <= sequence.ends:
+            self._asks.note(sequence.asks, sequence)
+
+    def _list_rows_of(self, plan: StepPlan, chunks: dict[Sequence, int]) -> None:
+        for sequence in self.running[: plan.rows]:
+            tokens = chunks.get(sequence, 1)
+            plan.seqs.append(sequence.id)
+            plan.counts.append(tokens)
+            if sequence.offset is None:
+                plan.starts.append(sequence.computed - tokens)
+            else:
+                plan.starts.append(plan.index - sequence.offset)
+
+
+def _extra(chunks: dict[Sequence, int]) -> int:
+    """The tokens of a step beyond one a row."""
+    return sum(chunks.values()) - len(chunks)

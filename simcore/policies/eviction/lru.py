@@ -1,7 +1,7 @@
 """Least recently used, as vLLM does it."""
 
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 
 from simcore.policies.eviction.base import Block
 from simcore.ticks import Tick
@@ -16,19 +16,44 @@ class LRU:
     """
 
     def __init__(self) -> None:
-        self._idle: OrderedDict[Block, None] = OrderedDict()
+        self._queue: deque[Block] = deque()  # in the order of release
+        self._stale: Counter[Block] = Counter()  # entries of the queue, a block's oldest, whose block was hit since
+        self._stale_entries = 0
 
-    def insert(self, block: Block, name: int, now: Tick) -> None:
+    def insert(self, blocks: Sequence[Block], names: Sequence[int], now: Tick) -> None:
         """Nothing to remember: only the release counts."""
 
-    def pin(self, block: Block) -> None:
-        del self._idle[block]
+    def pin(self, blocks: Sequence[Block]) -> None:
+        self._stale.update(blocks)
+        self._stale_entries += len(blocks)
+        if self._stale_entries > len(self._queue) // 2:
+            self._queue = deque(self)
+            self._stale.clear()
+            self._stale_entries = 0
 
-    def unpin(self, block: Block, now: Tick) -> None:
-        self._idle[block] = None
+    def unpin(self, blocks: Sequence[Block], now: Tick) -> None:
+        self._queue.extend(blocks)
 
-    def victim(self) -> Block:
-        return self._idle.popitem(last=False)[0]
+    def victims(self, count: int) -> list[Block]:
+        oldest = self._queue.popleft
+        if not self._stale:
+            return [oldest() for _ in range(count)]
+        victims: list[Block] = []
+        while len(victims) < count:
+            block = oldest()
+            if block not in self._stale:
+                victims.append(block)
+                continue
+            self._stale_entries -= 1
+            self._stale[block] -= 1
+            if not self._stale[block]:
+                del self._stale[block]
+        return victims
 
     def __iter__(self) -> Iterator[Block]:
-        return iter(self._idle)
+        stale = self._stale.copy()
+        for block in self._queue:
+            if stale[block]:
+                stale[block] -= 1
+            else:
+                yield block
