@@ -8,8 +8,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, time
+from itertools import islice
 from pathlib import Path
-from types import NoneType, UnionType
+from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, Strict
@@ -28,7 +29,9 @@ REQUIRED = PydanticUndefined
 class Section(BaseModel):
     """A table of a scenario. Unknown keys, wrong types, NaN and infinity are errors; a section never changes."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, validate_default=True, defer_build=True
+    )
 
 
 def key(default: Any = ..., *, help: str, unit: str = "", allowed: str = "", **limits: Any) -> Any:
@@ -36,11 +39,11 @@ def key(default: Any = ..., *, help: str, unit: str = "", allowed: str = "", **l
 
     `allowed` ends a sentence "KEY must be ..." where the type and the limits do not say it well.
     """
-    extra = {name: text for name, text in (("unit", unit), ("allowed", allowed)) if text}
+    extra: dict[str, Any] = {name: text for name, text in (("unit", unit), ("allowed", allowed)) if text}
     return Field(default, description=help, json_schema_extra=extra or None, **limits)
 
 
-class Misfit(ValueError):
+class Misfit(ValueError):  # noqa: N818
     """Keys that are good by themselves but do not fit the others; raised by a section's validator.
 
     `problems` has for each such key, dotted below the section, how a sentence "KEY is VALUE, but ..." ends.
@@ -80,9 +83,9 @@ class KeyInfo:
     path: str
     """dotted: `memory.blocks`; a key of a list's elements: `model.layer_groups[].window`"""
     type: str
-    """`whole number`, `number`, `true or false`, `text`, `path`, `table` or `list`; `text or table` where both will do"""
+    """`whole number`, `number`, `true or false`, `text`, `path`, `table` or `list`; several with `or` between"""
     default: Any
-    """REQUIRED: it has to be given; None: it is not set"""
+    """REQUIRED: it has to be given; None: it is not set; of a key that goes with another's value: what it is then"""
     unit: str
     choices: tuple[str, ...]
     """the only values of a text; empty: any"""
@@ -91,8 +94,8 @@ class KeyInfo:
     words: str
     """what a value has to be where type, choices and limits do not say it well"""
     help: str
-    when: str
-    """the choice under which the key exists, as in `process = "poisson"`; empty: always"""
+    when: Mapping[str, str]
+    """the choices under which the key exists: `{"workload.arrivals.process": "gamma"}`; empty: always"""
 
     @property
     def allowed(self) -> str:
@@ -101,43 +104,53 @@ class KeyInfo:
             return self.words
         if self.choices:
             return ("one of " if len(self.choices) > 1 else "") + ", ".join(map(shown, self.choices))
-        bounds = " and ".join(f"{_RELATIONS[name]} {limit}" for name, limit in self.limits.items())
-        kind = self.type if self.type in ("text", "true or false") else f"a {self.type}"
-        return kind + (f", {bounds}" if bounds else "") + (f" ({self.unit})" if self.unit else "")
+        if self.type not in ("whole number", "number"):
+            return self.type if self.type in ("text", "true or false") else f"a {self.type}"
+        low_high = self.limits.keys() == {"ge", "le"}
+        bounds = f" {self.range}" if low_high else f", {self.range}" if self.limits else ""
+        return f"a {self.type}{bounds}" + (f" ({self.unit})" if self.unit else "")
+
+    @property
+    def range(self) -> str:
+        """A number's limits in words; empty: it has none."""
+        limits = {name: f"{int(limit) if limit == int(limit) else limit:,}" for name, limit in self.limits.items()}
+        if limits.keys() == {"ge", "le"}:
+            return f"from {limits['ge']} to {limits['le']}"
+        return " and ".join(f"{_RELATIONS[name]} {limit}" for name, limit in limits.items())
 
 
 _RELATIONS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 _TYPES: dict[Any, str] = {int: "whole number", float: "number", bool: "true or false", str: "text", Path: "path"}
 
 
-def keys(section: type[BaseModel], prefix: str = "", when: str = "") -> Iterator[KeyInfo]:
+def keys(
+    section: type[BaseModel], prefix: str = "", when: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[KeyInfo]:
     """Every key of a section and of the tables in it, in the order of their definition.
 
     A table that has other keys for each choice (a union of sections) lists the key of the choice first, then every
     variant's own keys with the choice in `when`.
     """
     for name, field in section.model_fields.items():
-        info = _describe(prefix + name, field, when)
+        info = _describe(prefix + name, field, _default(section, field), when)
         yield info
         inner = info.path + ("[]." if info.type == "list" else ".")
         yield from _variants([kind for kind in _unfold(field.annotation).kinds if _is_section(kind)], inner, when)
 
 
-def _variants(sections: list[type[BaseModel]], prefix: str, when: str) -> Iterator[KeyInfo]:
-    """The keys of a table that is one of `sections`."""
-    if len(sections) < 2:
-        for section in sections:
-            yield from keys(section, prefix, when)
-        return
-    tag = next(name for name in sections[0].model_fields if all(name in other.model_fields for other in sections))
-    tags = [_describe(prefix + tag, section.model_fields[tag], when) for section in sections]
-    yield replace(tags[0], choices=tuple(choice for info in tags for choice in info.choices))
-    for section, info in zip(sections, tags, strict=True):
-        choice = " or ".join(f'{tag} = "{name}"' for name in info.choices)
-        yield from (own for own in keys(section, prefix, choice) if own.path != info.path)
+def _variants(sections: list[type[BaseModel]], prefix: str, when: Mapping[str, str]) -> Iterator[KeyInfo]:
+    """The keys of a table that is one of `sections`, told apart by their first key."""
+    if len(sections) == 1:
+        yield from keys(sections[0], prefix, when)
+    elif sections:
+        tags = [next(keys(section, prefix, when)) for section in sections]
+        helps = " ".join(f"{tag.choices[0]}: {tag.help}" for tag in tags)
+        yield replace(tags[0], default=REQUIRED, choices=tuple(tag.choices[0] for tag in tags), help=helps)
+        for section, tag in zip(sections, tags, strict=True):
+            yield from islice(keys(section, prefix, {**when, tag.path: tag.choices[0]}), 1, None)
 
 
-def _describe(path: str, field: FieldInfo, when: str) -> KeyInfo:
+def _describe(path: str, field: FieldInfo, default: Any, when: Mapping[str, str]) -> KeyInfo:
     unfolded = _unfold(field.annotation)
     notes = [*unfolded.notes, *field.metadata]
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
@@ -150,7 +163,7 @@ def _describe(path: str, field: FieldInfo, when: str) -> KeyInfo:
     return KeyInfo(
         path=path,
         type="list" if unfolded.is_list else " or ".join(dict.fromkeys(types)),
-        default=field.get_default(call_default_factory=True, validated_data={}),
+        default=default,
         unit=str(extra.get("unit", "")),
         choices=tuple(str(name) for group in names for name in group),
         limits={name: getattr(note, name) for name in _RELATIONS for note in notes if hasattr(note, name)},
@@ -158,6 +171,16 @@ def _describe(path: str, field: FieldInfo, when: str) -> KeyInfo:
         help=field.description or "",
         when=when,
     )
+
+
+def _default(section: type[BaseModel], field: FieldInfo) -> Any:
+    """A key's default; where it hangs on other keys, the first that it has for one of their values."""
+    others: list[dict[str, Any]] = [{}]
+    for name, other in section.model_fields.items():
+        choices = [choice for kind in _unfold(other.annotation).kinds for choice in get_args(kind)]
+        others += [{name: choice} for choice in choices or [""]]
+    defaults = (field.get_default(call_default_factory=True, validated_data=data) for data in others)
+    return next((default for default in defaults if default is not None), None)
 
 
 @dataclass(slots=True)
@@ -195,6 +218,8 @@ def _is_section(kind: Any) -> TypeGuard[type[BaseModel]]:
 def shown(value: Any) -> str:
     """A value as a message shows it: as TOML writes it, short, on one line."""
     match value:
+        case None:
+            text = "not given"
         case bool():
             text = "true" if value else "false"
         case int() | float():

@@ -21,18 +21,6 @@ class Hit(NamedTuple):
     blocks: list[Block]
 
 
-class Usage(NamedTuple):
-    """Where the memory is: blocks of the pool, and tokens in them."""
-
-    used: int
-    cached: int
-    """blocks nobody holds that still have content"""
-    free: int
-    """blocks nobody holds, without content"""
-    stored: int
-    """tokens stored in used blocks, those of shared blocks once"""
-
-
 class Memory(Protocol):
     """Blocks are taken for the tokens of the coming step alone, unless an allocator reserves more."""
 
@@ -66,6 +54,10 @@ class Memory(Protocol):
         """Whether a sequence of so many tokens could ever be held."""
         ...
 
-    def usage(self, computed: int) -> Usage:
-        """The state now; `computed` is the sum of the running sequences' computed tokens."""
+    def usage(self, computed: int) -> tuple[int, int, int, int]:
+        """Blocks used, blocks cached and blocks free, and tokens stored in used blocks, those of shared blocks once.
+
+        Used: somebody holds it. Cached: nobody does, but it has content. `computed` is the sum of the running
+        sequences' computed tokens.
+        """
         ...

@@ -3,7 +3,8 @@
 https://arxiv.org/abs/2309.06180. The rules are those of vLLM 0.33's KV-cache manager for full attention.
 """
 
-from simcore.memory.base import Growth, Hit, Usage
+from simcore.memory.base import Growth, Hit
+from simcore.memory.keys import PRIVATE_KEYS
 from simcore.memory.pool import BlockPool
 from simcore.record.journal import Journal
 from simcore.serving.request import Sequence
@@ -19,6 +20,7 @@ class PagedMemory:
         self.pool = pool
         self.block_size = block_size
         self.prefix_caching = prefix_caching
+        self._promptly = pool.journal is not None or pool.eviction.hears_inserts
         self._slots = 0  # tokens that all tables together have room for, shared blocks counted each time
 
     @property
@@ -59,14 +61,14 @@ class PagedMemory:
         return [(0, block) for block in table[hits:]]
 
     def grow(self, sequence: Sequence, tokens: int) -> Growth | None:
-        table = sequence.tables[0]
+        pool, table = self.pool, sequence.tables[0]
         reach = sequence.computed + tokens
         need = -(-reach // self.block_size) - len(table)
         growth: Growth = []
         if need > 0:
-            if need > self.pool.free:
+            if need > pool.free:
                 return None
-            blocks = self.pool.take(need, sequence.id)
+            blocks = pool.take(need, sequence.id)
             table += blocks
             self._slots += need * self.block_size
             growth = [(0, block) for block in blocks]
@@ -74,10 +76,12 @@ class PagedMemory:
         return growth
 
     def release(self, sequence: Sequence, returns: bool) -> None:
-        table, registered = sequence.tables[0], sequence.registered
+        pool, table = self.pool, sequence.tables[0]
+        self._register(sequence, sequence.computed)
+        registered = sequence.registered
         if returns and registered:
-            self.pool.publish(table[:registered], sequence.request.keys[:registered])
-        self.pool.release(table, registered, sequence.id)
+            pool.publish(table[:registered], sequence.request.keys[:registered])
+        pool.release(table, registered, sequence.id)
         self._slots -= len(table) * self.block_size
         sequence.tables = [[]]
         sequence.registered = sequence.horizon = 0
@@ -85,23 +89,25 @@ class PagedMemory:
     def fits(self, tokens: int) -> bool:
         return tokens <= (self.pool.blocks - 1) * self.block_size
 
-    def usage(self, computed: int) -> Usage:
+    def usage(self, computed: int) -> tuple[int, int, int, int]:
         pool = self.pool
         used = pool.blocks - 1 - pool.free
         # Only whole blocks are shared, so what is empty in a block is empty in one table alone.
-        stored = used * self.block_size - (self._slots - computed)
-        return Usage(used, pool.idle, pool.free - pool.idle, stored)
+        return used, pool.idle, pool.free - pool.idle, used * self.block_size - (self._slots - computed)
 
     def _register(self, sequence: Sequence, reach: int) -> None:
-        """Cache the blocks that are full once `reach` tokens are computed: in the step that fills them, not after."""
-        size = self.block_size
+        """Cache the blocks that are full once `reach` tokens are computed: in the step that fills them, not after.
+
+        Unless somebody keeps a record, a private block just counts as cached: nobody else could hit it.
+        """
         table = sequence.tables[0]
-        capacity = len(table) * size
+        sequence.horizon = len(table) * self.block_size + 1
         if not self.prefix_caching:
-            sequence.horizon = capacity + 1
             return
-        first, full = sequence.registered, reach // size
+        keys, first, full = sequence.request.keys, sequence.registered, reach // self.block_size
         if full > first:
-            self.pool.register(table[first:full], sequence.request.keys[first:full], sequence.id)
+            if self._promptly or keys[first] < PRIVATE_KEYS or keys[full - 1] < PRIVATE_KEYS:
+                self.pool.register(table[first:full], keys[first:full], sequence.id)
             sequence.registered = full
-        sequence.horizon = capacity + 1 if reach == capacity else capacity  # a fill is as good a reason as an overflow
+        if full < min(len(table), len(keys)) and (self._promptly or keys[full] < PRIVATE_KEYS):
+            sequence.horizon -= 1  # to be asked when the last block is full, not only when it overflows

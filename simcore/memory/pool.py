@@ -36,7 +36,7 @@ class BlockPool:
         """cached blocks that lost their content so far"""
         self.journal = journal
         self.now: Tick = 0
-        self._eviction = eviction
+        self.eviction = eviction
         self._uncached: list[Block] = []  # freed; the end is the head of the queue
         self._unused = 1  # the first block that was never used
         self._cached: dict[Key, Block] = {}
@@ -48,7 +48,7 @@ class BlockPool:
         """The free blocks in the order in which they will be handed out."""
         yield from reversed(self._uncached)
         yield from range(self._unused, self.blocks)
-        yield from self._eviction
+        yield from self.eviction
 
     def find(self, keys: Sequence[Key], most: int) -> list[Block]:
         """The blocks of the longest cached prefix, at most `most` of them. Looking changes nothing."""
@@ -72,7 +72,7 @@ class BlockPool:
         woken = [block for block in blocks if not holders[block]]
         for block in blocks:
             holders[block] += 1
-        self._eviction.pin(woken)
+        self.eviction.pin(woken)
         self.idle -= len(woken)
         self.free -= len(woken)
         if self.journal is not None:
@@ -83,13 +83,14 @@ class BlockPool:
         """Hand out the first `count` blocks of the free queue; the caller has made sure that there are as many."""
         self.free -= count
         blocks = self._uncached[: -count - 1 : -1]
-        del self._uncached[-count:]
-        if len(blocks) < count:
+        if blocks:
+            del self._uncached[-count:]
+        if len(blocks) < count and self._unused < self.blocks:
             end = min(self._unused + count - len(blocks), self.blocks)
             blocks += range(self._unused, end)
             self._unused = end
-            if len(blocks) < count:
-                blocks += self._evict(count - len(blocks))
+        if len(blocks) < count:
+            blocks += self._evict(count - len(blocks))
         if self.journal is not None:
             for block in blocks:
                 self.journal.write(Event.ALLOCATE, block, sequence, 0, 1)
@@ -97,9 +98,8 @@ class BlockPool:
 
     def register(self, blocks: list[Block], keys: Sequence[Key], sequence: int) -> None:
         """Cache full blocks that one sequence holds under the keys of their content."""
-        self._eviction.insert(blocks, keys, self.now)
-        if keys[0] < PRIVATE_KEYS or keys[-1] < PRIVATE_KEYS:
-            self._enter([(block, key) for block, key in zip(blocks, keys, strict=True) if key < PRIVATE_KEYS])
+        self.eviction.insert(blocks, keys, self.now)
+        self._enter([(block, key) for block, key in zip(blocks, keys, strict=True) if key < PRIVATE_KEYS])
         if self.journal is not None:
             for block, key in zip(blocks, keys, strict=True):
                 self.journal.write(Event.REGISTER, block, sequence, key, 1)
@@ -125,7 +125,7 @@ class BlockPool:
         idle.reverse()
         if self._holders:
             idle = [block for block in idle if not self._has_other_holder(block)]
-        self._eviction.unpin(idle, self.now)
+        self.eviction.unpin(idle, self.now)
         self.idle += len(idle)
         self.free += len(uncached) + len(idle)
 
@@ -147,7 +147,7 @@ class BlockPool:
         return holders > 1
 
     def _evict(self, count: int) -> list[Block]:
-        victims = self._eviction.victims(count)
+        victims = self.eviction.victims(count)
         self.evictions += count
         self.idle -= count
         if self.journal is not None:

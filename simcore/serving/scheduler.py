@@ -9,7 +9,7 @@ the step less a constant, its `offset`, and nothing need be done for it until it
 ends. When that will be is known, and noted in a calendar. So a step costs what happens in it, not what runs.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from operator import attrgetter
 
 from simcore.memory.base import Memory
@@ -22,24 +22,17 @@ from simcore.ticks import Tick
 _PLACE = attrgetter("place")
 
 
-class Calendar:
+class Calendar(defaultdict[int, list[Sequence]]):
     """Who is due at which step."""
 
     def __init__(self) -> None:
-        self._pages: dict[int, list[Sequence]] = {}
-
-    def note(self, step: int, sequence: Sequence) -> None:
-        self._pages.setdefault(step, []).append(sequence)
+        super().__init__(list)
 
     def strike(self, step: int, sequence: Sequence) -> None:
-        """Take a note back, if its page has not been taken yet."""
-        page = self._pages.get(step, ())
+        """Take a note back, if its page has not been torn out."""
+        page = self.get(step, ())
         if sequence in page:
             page.remove(sequence)
-
-    def take(self, step: int) -> list[Sequence]:
-        """Tear out the page of a step."""
-        return self._pages.pop(step, [])
 
 
 class Scheduler:
@@ -137,7 +130,7 @@ class Scheduler:
 
     def commit(self, plan: StepPlan, outcome: Outcome, now: Tick) -> list[Sequence]:
         """The oldest plan in flight is done at `now`: append the tokens it sampled; free and return who has ended."""
-        ended = self._ends.take(plan.index)
+        ended = self._ends.pop(plan.index, [])
         for sequence in ended:
             sequence.settle(plan.index + 1)
             self._stop_decoding(sequence)
@@ -169,7 +162,7 @@ class Scheduler:
         Only those in prefill and those that ask the memory for something need be looked at.
         """
         step, running, budget = plan.index, self.running, self._options.max_num_batched_tokens
-        active = self._asks.take(step)
+        active = self._asks.pop(step, [])
         if self._prefilling:
             active += self._prefilling
         if len(active) > 1:
@@ -188,7 +181,7 @@ class Scheduler:
             if sequence.computed + tokens >= sequence.horizon:
                 while (growth := self.memory.grow(sequence, tokens)) is None:
                     victim = self.waiting.victim(running)
-                    self._preempt(plan, chunks, victim)
+                    self._preempt(plan, chunks, victim, scheduled=victim.place < sequence.place)
                     if victim is sequence:
                         break
                 if growth is None:
@@ -245,11 +238,11 @@ class Scheduler:
             tables = [table.copy() for table in sequence.tables]
             plan.opened[sequence.id] = Opening(request.row, tables, hit.tokens, sequence.length)
 
-    def _preempt(self, plan: StepPlan, chunks: dict[Sequence, int], sequence: Sequence) -> None:
-        """Free all that a running sequence holds; it will start again. What the step had planned for it is undone.
+    def _preempt(self, plan: StepPlan, chunks: dict[Sequence, int], sequence: Sequence, scheduled: bool) -> None:
+        """Free all that a running sequence holds; it will start again. Had the step been given it a token, that is undone.
 
-        Blocks that the step would have filled for it stay in the prefix cache though they are never computed, as in
-        vLLM: a later sequence can hit them.
+        But blocks that the step would have filled for it stay in the prefix cache, as in vLLM, though they are never
+        computed: a later sequence can hit them.
         """
         if sequence.offset is None:
             self._prefilling.remove(sequence)
@@ -257,6 +250,8 @@ class Scheduler:
         else:
             sequence.settle(plan.index)
             self._stop_decoding(sequence)
+            sequence.computed += scheduled
+            sequence.request.computed_tokens -= scheduled
         self.running.remove(sequence)
         self._release(sequence, plan.index, returns=True)
         sequence.computed = 0
@@ -280,7 +275,7 @@ class Scheduler:
         self._decoding += 1
         self._offsets += sequence.offset
         sequence.ends = sequence.offset + sequence.end - 2
-        self._ends.note(sequence.ends, sequence)
+        self._ends[sequence.ends].append(sequence)
         self._note_ask(sequence)
 
     def _stop_decoding(self, sequence: Sequence) -> None:
@@ -295,7 +290,7 @@ class Scheduler:
         assert sequence.offset is not None
         sequence.asks = sequence.offset + sequence.horizon - 1
         if sequence.asks <= sequence.ends:
-            self._asks.note(sequence.asks, sequence)
+            self._asks[sequence.asks].append(sequence)
 
     def _list_rows_of(self, plan: StepPlan, chunks: dict[Sequence, int]) -> None:
         for sequence in self.running[: plan.rows]:

@@ -33,9 +33,10 @@ class Pause(simpy.Event):
     """
 
     def __init__(self, env: simpy.Environment, delay: Tick = 0) -> None:
-        super().__init__(env)
-        self._ok = True
+        self.env = env
+        self.callbacks = []
         self._value = None
+        self._ok = True
         env.schedule(self, LATE, delay)  # type: ignore[arg-type]  # SimPy names two priorities, and orders by any
 
 

@@ -17,6 +17,9 @@ class Eviction(Protocol):
     because a sequence takes and leaves many at once.
     """
 
+    hears_inserts: bool
+    """whether `insert` matters to it; if not, it may be called late, or for several blocks at once"""
+
     def insert(self, blocks: Sequence[Block], names: Sequence[int], now: Tick) -> None:
         """Held blocks were registered under names; several blocks may hold one name."""
 

@@ -15,6 +15,8 @@ class LRU:
     https://docs.vllm.ai/en/latest/design/prefix_caching.html
     """
 
+    hears_inserts = False
+
     def __init__(self) -> None:
         self._queue: deque[Block] = deque()  # in the order of release
         self._stale: Counter[Block] = Counter()  # entries of the queue, a block's oldest, whose block was hit since

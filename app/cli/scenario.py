@@ -1,0 +1,98 @@
+"""`kvscope scenario`: start, check and explain what a person writes down."""
+
+import json
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from simcore.errors import InputError
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def scenario() -> None:
+    """Start a scenario, check it, and look up its keys and presets."""
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="What the scenario is called.")] = "scenario",
+    preset: Annotated[str, typer.Option(help="The scenario to start from; `list` names them.")] = "default",
+    out: Annotated[Path | None, typer.Option(help="The file to write; NAME.toml without it.")] = None,
+) -> None:
+    """Write a file to start from, with a comment on every key in it. An existing file is left alone."""
+    from simcore.scenario import Scenario
+    from simcore.scenario.describe import template
+
+    text = template(preset, name)
+    Scenario.from_toml(text, Path())  # the name may be none
+    path = out or Path(f"{name}.toml")
+    try:
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except FileExistsError:
+        raise InputError(f"{path}: exists already; choose another file with --out") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    typer.echo(f"{path}")
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="The scenario's TOML file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: memory.blocks=4096.")
+    ] = None,
+) -> None:
+    """Say what is wrong with a scenario, or how large its pool is and why."""
+    from simcore.geometry import pool_size
+    from simcore.scenario import Scenario
+    from simcore.timing import make_timer
+
+    scenario = Scenario.load(file, overrides or ())
+    trace = scenario.workload.trace
+    try:
+        pool = pool_size(scenario)
+        make_timer(scenario)
+        if trace is not None and not trace.exists():
+            raise InputError(f'workload.trace is "{trace}", but there is no such file')
+    except InputError as error:
+        raise type(error)(f"{file}: {error}") from None
+    requests = f"{scenario.workload.requests:,} requests" if trace is None else f"the requests of {trace.name}"
+    hardware = scenario.hardware.resolve()
+    typer.echo(
+        f"{file} is good: {scenario.model.resolve().name} on {hardware.count} x {hardware.name}, "
+        f"{pool.blocks:,} blocks of {scenario.memory.block_size} tokens, {requests}"
+    )
+    typer.echo(str(pool))
+    for warning in pool.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+
+
+@app.command()
+def schema(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As the tables of docs/scenario.md.")] = False,
+) -> None:
+    """Print every key with its default, unit, range and meaning, as a JSON schema."""
+    if markdown:
+        from simcore.scenario.describe import markdown as reference
+
+        typer.echo(reference(), nl=False)
+    else:
+        from simcore.scenario import Scenario
+
+        typer.echo(json.dumps(Scenario.model_json_schema(), indent=2))
+
+
+@app.command("list")
+def presets() -> None:
+    """Print the presets of scenarios, models and hardware, with their aliases."""
+    from simcore.scenario.presets import Kind, preset_names, read_preset
+
+    for kind in get_args(Kind):
+        typer.echo(f"{kind}:")
+        for preset in (read_preset(kind, name) for name in preset_names(kind)):
+            aliases = f" (also {', '.join(preset['aliases'])})" if preset.get("aliases") else ""
+            typer.echo(f"  {preset['name']:<20} {preset['description']}{aliases}")

@@ -1,0 +1,73 @@
+"""`[memory]`: the pool of KV-cache blocks."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from simcore.policies.eviction import EVICTION
+from simcore.schema import Misfit, OneOf, Section, key, shown
+
+
+class EvictionPolicy(Section):
+    """Which idle cached block makes room, and the policy's own parameters."""
+
+    policy: Annotated[str, OneOf(EVICTION)] = key(
+        "lru", help="The order in which idle cached blocks are given up when no other block is free."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        return {"policy": given} if isinstance(given, str) else given
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"enum": list(EVICTION)}, handler(core)]}
+
+
+def _utilization(section: dict[str, Any]) -> float | None:
+    """Without a number of blocks the pool is derived, as a server does it."""
+    return 0.9 if section.get("blocks") is None else None
+
+
+class MemorySection(Section):
+    """The pool's size, given in blocks or derived from the hardware, and what happens to blocks in it."""
+
+    blocks: int | None = key(
+        None,
+        help="Blocks in the pool, the null block 0 included, so that one less is usable; without it the pool is what "
+        "the hardware leaves beside the weights and the activations.",
+        unit="blocks",
+        ge=2,
+        le=1_000_000_000,
+    )
+    utilization: float | None = key(
+        default_factory=_utilization,
+        help="Share of the hardware's memory that the server may fill; it stands only where `blocks` is not given.",
+        gt=0,
+        le=1,
+    )
+    block_size: int = key(16, help="Tokens that one block holds.", unit="tokens", ge=1, le=65_536)
+    prefix_caching: bool = key(
+        True, help="Keep the full blocks of earlier requests so that a prompt with the same beginning can use them."
+    )
+    prefix_retention: int = key(
+        -1,
+        help="Which blocks of a sliding-window layer stay cached: -1 all, 0 only the tail that the window needs; "
+        "layers with full attention ignore both.",
+        ge=-1,
+        le=0,
+    )
+    eviction: EvictionPolicy = key(
+        EvictionPolicy(),
+        help="Which idle cached block makes room when no other block is free: a policy's name, or a table.",
+        allowed=f"{' or '.join(map(shown, EVICTION))}, or a table with that as policy",
+    )
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if self.blocks is not None and self.utilization is not None:
+            raise Misfit(self, {"utilization": "memory.blocks gives the pool's size already; leave one of them out"})
+        return self

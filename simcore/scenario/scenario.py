@@ -1,0 +1,129 @@
+"""The scenario: everything that decides a run."""
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ValidationError, field_validator, model_validator
+
+from simcore.errors import InputError, UnsupportedError
+from simcore.scenario.hardware import HardwareSection
+from simcore.scenario.load import make_absolute, override, parse_toml, read_text
+from simcore.scenario.memory import MemorySection
+from simcore.scenario.metrics import MetricsSection
+from simcore.scenario.model import ModelSection
+from simcore.scenario.presets import ABOUT, read_preset
+from simcore.scenario.problems import problems
+from simcore.scenario.scheduler import SchedulerSection
+from simcore.scenario.timing import TimingSection
+from simcore.scenario.workload import WorkloadSection
+from simcore.schema import KeyInfo, Misfit, Section, key, keys
+
+UNLIMITED = 1_000_000_000
+"""Tokens of the longest sequence where neither the scheduler nor the model has a limit."""
+MOST_PROBLEMS = 20
+"""So many problems are told at once."""
+
+
+class Scenario(Section):
+    """A model on its hardware, the rules of memory and scheduling, a workload: everything that decides a run.
+
+    The same scenario gives the same result, to the last bit. A scenario never changes; paths in it are absolute.
+    """
+
+    name: str = key(
+        "scenario",
+        help="What the run is called; its folder of results is named after it.",
+        pattern=r"^\w[\w .,+=()-]{0,99}$",
+        allowed="text of at most 100 letters, digits, spaces and any of _ . , + = ( ) -, with a letter or digit first",
+    )
+    seed: int = key(0, help="Everything that is drawn at random follows from it.", ge=0, le=2**63 - 1)
+    model: ModelSection = key(default_factory=ModelSection, help="The model that is served.")
+    hardware: HardwareSection = key(default_factory=HardwareSection, help="What it runs on.")
+    memory: MemorySection = key(default_factory=MemorySection, help="The pool of KV-cache blocks.")
+    scheduler: SchedulerSection = key(default_factory=SchedulerSection, help="Who runs in the next step.")
+    timing: TimingSection = key(default_factory=TimingSection, help="How long a step takes.")
+    workload: WorkloadSection = key(default_factory=WorkloadSection, help="The requests, read from a trace or drawn.")
+    metrics: MetricsSection = key(default_factory=MetricsSection, help="What is counted, and what counts as good.")
+
+    @property
+    def max_model_len(self) -> int:
+        """The longest sequence in tokens, prompt and output together; that of the model where none is asked for."""
+        return self.scheduler.max_model_len or self.model.resolve().max_model_len or UNLIMITED
+
+    @field_validator("model")
+    @classmethod
+    def _can_be_simulated(cls, model: ModelSection) -> ModelSection:
+        if reason := model.resolve().unsupported():
+            raise UnsupportedError(reason)
+        return model
+
+    @model_validator(mode="after")
+    def _fits_longest_sequence(self) -> Self:
+        longest, scheduler = self.max_model_len, self.scheduler
+        problems = {}
+        if longest < UNLIMITED and scheduler.max_num_batched_tokens < longest and not scheduler.chunked_prefill:
+            problems["scheduler.max_num_batched_tokens"] = (
+                f"must be at least the longest sequence, {longest} tokens, while scheduler.chunked_prefill is off"
+            )
+        if scheduler.long_prefill_token_threshold > longest:
+            problems["scheduler.long_prefill_token_threshold"] = (
+                f"must be at most the longest sequence, {longest} tokens"
+            )
+        if problems:
+            raise Misfit(self, problems)
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """Read a scenario's file; relative paths in it are relative to its folder.
+
+        Each override is a `KEY=VALUE` as in `memory.blocks=4096`; relative paths in these are relative to the working
+        directory. Raises InputError that names every problem, one a line.
+        """
+        path = Path(path)
+        return cls.from_toml(read_text(path), path.parent, overrides, source=str(path))
+
+    @classmethod
+    def preset(cls, name: str, overrides: Sequence[str] = ()) -> Self:
+        """A scenario that comes with the product, by name or alias. Raises InputError as `load` does."""
+        preset = read_preset("scenarios", name)
+        data = {key: value for key, value in preset.items() if key == "name" or key not in ABOUT}
+        return cls._build(data, overrides, source=f'preset "{preset["name"]}"')
+
+    @classmethod
+    def from_toml(cls, text: str, base: Path, overrides: Sequence[str] = (), source: str = "scenario") -> Self:
+        """A scenario from TOML text; relative paths in it are relative to `base`, and errors call it `source`."""
+        data = parse_toml(text, source)
+        make_absolute(data, _known(), base)
+        return cls._build(data, overrides, source)
+
+    @classmethod
+    def _build(cls, data: dict[str, Any], overrides: Iterable[str], source: str) -> Self:
+        overridden = override(data, overrides, _known())
+        make_absolute(data, _known(), Path.cwd())
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            found = problems(error, cls, data)
+        lines = [
+            f"{'--set' if any(f'{problem.path}.'.startswith(f'{path}.') for path in overridden) else source}: "
+            + problem.sentence
+            for problem in found[:MOST_PROBLEMS]
+        ]
+        if len(found) > MOST_PROBLEMS:
+            lines.append(f"{source}: and {len(found) - MOST_PROBLEMS} more problems")
+        wrong = InputError if any(not problem.unsupported for problem in found) else UnsupportedError
+        raise wrong("\n".join(lines))
+
+    def to_toml(self) -> str:
+        """The complete scenario: every key that is set, with its canonical name; it loads to an equal scenario."""
+        import tomli_w
+
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+@cache
+def _known() -> tuple[KeyInfo, ...]:
+    return tuple(keys(Scenario))

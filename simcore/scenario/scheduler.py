@@ -1,0 +1,73 @@
+"""`[scheduler]`: who runs in the next step."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import model_validator
+
+from simcore.schema import Misfit, Section, key, not_yet
+
+
+class SchedulerSection(Section):
+    """The rules by which requests are admitted, batched and preempted; the defaults are vLLM's."""
+
+    policy: Literal["fcfs", "priority"] = key(
+        "fcfs",
+        help="Who is served first: by arrival, or by the requests' priority (smaller is sooner) and then arrival.",
+    )
+    max_num_seqs: int = key(128, help="Requests that may run at one time.", unit="requests", ge=1, le=1_000_000_000)
+    max_num_batched_tokens: int = key(
+        2048, help="Token budget of one step, prompts and outputs together.", unit="tokens", ge=1, le=1_000_000_000
+    )
+    max_model_len: int = key(
+        0,
+        help="Longest sequence, prompt and output together: longer prompts are refused, outputs end there; "
+        "0: the model's own limit.",
+        unit="tokens",
+        ge=0,
+        le=1_000_000_000,
+    )
+    chunked_prefill: bool = key(
+        True,
+        help="Split a prompt that exceeds what is left of the step's budget; otherwise it waits, and all behind it, "
+        "for a step that takes it whole.",
+    )
+    long_prefill_token_threshold: int = key(
+        0,
+        help="Most tokens of one request in a step while there are others; 0: no such limit.",
+        unit="tokens",
+        ge=0,
+        le=1_000_000_000,
+    )
+    watermark: float = key(
+        0.0,
+        help="Share of the pool that admitting a request must leave free while others run; running ones may use it.",
+        ge=0,
+        lt=1,
+    )
+    reserve_full_prompt: bool = key(
+        True,
+        help="Admit a request only if its whole known sequence fits into the free blocks, not just its first chunk.",
+    )
+    async_scheduling: Annotated[bool, not_yet(True, "scheduling a step before the last one's output is known")] = key(
+        False, help="Schedule a step before the output of the one before it is known."
+    )
+    preemption: Annotated[Literal["recompute"], not_yet("swap", "swapping blocks to the host")] = key(
+        "recompute",
+        help="What happens to a running request that has to give way: its blocks are freed, and it starts again with "
+        "its prompt and the output so far.",
+    )
+    never_fits: Literal["reject", "wait"] = key(
+        "reject",
+        help="A request that the empty pool could not hold to its end is refused on arrival, or waits for ever and "
+        "starves those behind it, as in vLLM's scheduler.",
+    )
+    max_steps: int = key(
+        0, help="End the run after this many steps; 0: when the last request is done.", unit="steps", ge=0
+    )
+
+    @model_validator(mode="after")
+    def _budget_for_all(self) -> Self:
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            problem = f"must be at least scheduler.max_num_seqs ({self.max_num_seqs})"
+            raise Misfit(self, {"max_num_batched_tokens": problem})
+        return self

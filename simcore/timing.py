@@ -1,0 +1,155 @@
+"""How long a step takes: linear in its work, or what the hardware's bandwidth and arithmetic allow.
+
+A timer sees a step as totals over its rows: a row of n scheduled tokens whose sequence had `computed` tokens before
+adds n to `tokens`, computed + n to `context` and n * computed + n * (n + 1) / 2 to `pairs`.
+"""
+
+from typing import Protocol
+
+from simcore.errors import InputError
+from simcore.geometry import kv_shards, token_bytes
+from simcore.scenario.hardware import Hardware
+from simcore.scenario.model import DTYPE_BYTES, Model
+from simcore.scenario.scenario import Scenario
+from simcore.ticks import TICKS_PER_SECOND, Tick, to_ticks
+
+
+class StepTimer(Protocol):
+    """A model of time: equal steps take equally long."""
+
+    def ticks(self, seqs: int, tokens: int, context: int, pairs: int) -> Tick:
+        """The duration of a step; 0 without tokens.
+
+        seqs: rows; tokens: scheduled tokens; context: entries of the KV cache that are read, the new ones included;
+        pairs: pairs of a query and a key.
+        """
+        ...
+
+
+def make_timer(scenario: Scenario) -> StepTimer:
+    """The timer that a scenario asks for. Raises InputError where numbers for it are missing."""
+    timing = scenario.timing
+    if timing.model != "roofline":
+        return LinearTimer(timing.step or 0.0, timing.per_token or 0.0, timing.per_context_token or 0.0)
+    return RooflineTimer(
+        scenario.model.resolve(),
+        scenario.hardware.resolve(),
+        compute_efficiency=timing.compute_efficiency or 1.0,
+        bandwidth_efficiency=timing.bandwidth_efficiency or 1.0,
+        overhead=timing.overhead or 0.0,
+        allreduce_latency=timing.allreduce_latency or 0.0,
+    )
+
+
+class LinearTimer:
+    """step + per_token * tokens + per_context_token * context, all in whole ticks."""
+
+    __slots__ = ("per_context_token", "per_token", "step")
+
+    def __init__(self, step: float, per_token: float = 0.0, per_context_token: float = 0.0) -> None:
+        """Coefficients in seconds; each is rounded to ticks here, once."""
+        self.step = to_ticks(step)
+        self.per_token = to_ticks(per_token)
+        self.per_context_token = to_ticks(per_context_token)
+
+    def ticks(self, seqs: int, tokens: int, context: int, pairs: int) -> Tick:
+        """See `StepTimer.ticks`."""
+        return self.step + self.per_token * tokens + self.per_context_token * context if tokens else 0
+
+
+class RooflineTimer:
+    """The longer of moving the bytes and doing the arithmetic, plus what every step costs: docs/timing.md.
+
+    The model of time: https://doi.org/10.1145/1498765.1498785. A step is made of + - * / min max and a table look-up
+    only, so that arrays of steps give the same ticks as single ones.
+    """
+
+    __slots__ = ("_body", "_cached", "_expand", "_fixed", "_head", "_link", "_pair", "_pair_expanded", "_weights")
+
+    def __init__(
+        self,
+        model: Model,
+        hardware: Hardware,
+        *,
+        compute_efficiency: float = 1.0,
+        bandwidth_efficiency: float = 1.0,
+        overhead: float = 0.0,
+        allreduce_latency: float = 0.0,
+    ) -> None:
+        """Efficiencies are shares of the hardware's rates; times in seconds. Raises InputError for missing numbers."""
+        _check(model, hardware)
+        count = hardware.count
+        byte = TICKS_PER_SECOND / (hardware.memory_bandwidth * bandwidth_efficiency)  # in one device's memory
+        flop = TICKS_PER_SECOND / (hardware.flops[model.dtype] * compute_efficiency * count)
+
+        head = model.vocab_size * model.hidden_size
+        table = 0 if model.tied_embeddings else head  # the input's: a row for each token is next to nothing
+        routed = _routed_parameters(model)
+        always = max(model.parameters - table - routed, 0)
+        weight = model.weight_bytes / model.parameters / count * byte
+        self._weights = [(always + share * routed) * weight for share in _experts_touched(model)]
+        self._cached = token_bytes(model) / kv_shards(model, count) * byte
+
+        self._body = 2 * max(model.active_parameters - table - head, 0) * flop
+        self._head = 2 * head * flop
+        heads = 2 * model.query_heads * model.attention_layers * flop
+        self._pair = heads * 2 * model.head_dim
+        self._pair_expanded = self._expand = 0.0
+        if model.kv_lora_rank:  # MLA: attention to the latent vectors, or to keys and values expanded from them
+            self._pair = heads * (2 * model.kv_lora_rank + model.rope_head_dim)
+            self._pair_expanded = heads * (2 * model.head_dim + model.rope_head_dim)
+            self._expand = heads * 2 * model.head_dim * model.kv_lora_rank
+
+        self._fixed, self._link = overhead * TICKS_PER_SECOND, 0.0
+        if count > 1:  # a ring: each device sends and receives all but its own share, twice
+            activations = 2 * model.layers * model.hidden_size * max(DTYPE_BYTES[model.dtype], 2)
+            self._link = activations * 2 * (count - 1) / count * (TICKS_PER_SECOND / hardware.peer_bandwidth)
+            self._fixed += 2 * model.layers * allreduce_latency * TICKS_PER_SECOND
+
+    def ticks(self, seqs: int, tokens: int, context: int, pairs: int) -> Tick:
+        """See `StepTimer.ticks`."""
+        if not tokens:
+            return 0
+        weights = self._weights
+        moving = (weights[tokens] if tokens < len(weights) else weights[-1]) + self._cached * (context + tokens)
+        attention = self._pair * pairs
+        if self._expand:
+            attention = min(attention, self._pair_expanded * pairs + self._expand * context)
+        computing = self._body * tokens + self._head * seqs + attention
+        return round((moving if moving > computing else computing) + self._link * tokens + self._fixed)
+
+
+def _check(model: Model, hardware: Hardware) -> None:
+    needed = {
+        "hardware.memory_bandwidth": hardware.memory_bandwidth,
+        "model.parameters": model.parameters,
+    }
+    if hardware.count > 1:
+        needed |= {"hardware.peer_bandwidth": hardware.peer_bandwidth, "model.hidden_size": model.hidden_size}
+    for name, number in needed.items():
+        if not number:
+            raise InputError(f'{name} is missing, and timing.model = "roofline" needs it, or a preset that has it')
+    if model.dtype not in hardware.flops:
+        raise InputError(
+            f'hardware.flops.{model.dtype} is missing, and timing.model = "roofline" needs it for {model.name}; '
+            f"{hardware.name} has {', '.join(hardware.flops) or 'none'}"
+        )
+
+
+def _routed_parameters(model: Model) -> float:
+    """Parameters of all experts: a token meets experts_per_token / experts of them and leaves the others idle."""
+    if model.experts_per_token == model.experts:
+        return 0.0
+    return (model.parameters - model.active_parameters) / (1 - model.experts_per_token / model.experts)
+
+
+def _experts_touched(model: Model) -> list[float]:
+    """The share of the experts that a step of 0, 1, 2, ... tokens is expected to touch; the last: of more tokens.
+
+    Tokens choose independently and evenly, so one expert is missed by all t of them with (1 - k / n)^t.
+    """
+    shares, missed = [0.0], 1.0
+    while missed > 1e-6 and model.experts_per_token < model.experts:
+        missed *= 1 - model.experts_per_token / model.experts
+        shares.append(1 - missed)
+    return [*shares, 1.0]
