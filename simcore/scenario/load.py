@@ -50,7 +50,7 @@ def _split_place(message: str, text: str) -> tuple[str, int, int]:
         return message, 1, 1
     problem = match[1][:1].lower() + match[1][1:]
     if match[2] is None:
-        return f"{problem} at the end", text.count("\n") + 1, len(text) - text.rfind("\n")
+        return problem, text.count("\n") + 1, len(text) - text.rfind("\n")
     return problem, int(match[2]), int(match[3])
 
 

@@ -1,16 +1,16 @@
 """What is wrong with a scenario, in one sentence a problem: the key, its value, and what is allowed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from operator import attrgetter
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from simcore.errors import UnsupportedError
-from simcore.schema import KeyInfo, Misfit, keys, shown
+from simcore.schema import KeyInfo, Misfit, shown
 
 NOT_YET = {"pruning": "dropping tokens of live requests", "memory.tiers": "a second tier of memory"}
 """Tables that the scenario format knows and this version cannot simulate."""
@@ -41,9 +41,8 @@ class _Place:
     value: Any
 
 
-def problems(error: ValidationError, section: type[BaseModel], data: Mapping[str, Any]) -> list[Problem]:
-    """Each problem that pydantic found in `data`, once a key, in the order of the keys."""
-    known = list(keys(section))
+def problems(error: ValidationError, known: Sequence[KeyInfo], data: Mapping[str, Any]) -> list[Problem]:
+    """Each problem that pydantic found in `data`, once a key."""
     found: dict[str, Problem] = {}
     for detail in error.errors(include_url=False):
         if detail["type"] != "default_factory_not_called":  # what a factory would look at is wrong itself
@@ -52,7 +51,7 @@ def problems(error: ValidationError, section: type[BaseModel], data: Mapping[str
     return list(found.values())
 
 
-def _problems(detail: ErrorDetails, known: list[KeyInfo], data: Mapping[str, Any]) -> Iterator[Problem]:
+def _problems(detail: ErrorDetails, known: Sequence[KeyInfo], data: Mapping[str, Any]) -> Iterator[Problem]:
     place = _locate(detail, data)
     cause = detail.get("ctx", {}).get("error")
     if detail["type"] == "extra_forbidden":
@@ -87,14 +86,14 @@ def _locate(detail: ErrorDetails, data: Any) -> _Place:
     return _Place(path.removeprefix("."), key.removeprefix("."), choices, data)
 
 
-def _allowed(place: _Place, known: list[KeyInfo]) -> str:
+def _allowed(place: _Place, known: Sequence[KeyInfo]) -> str:
     """What the key's description allows; of a key that several variants have, that of the chosen one."""
     element = place.key.removesuffix("[]")
     infos = [info for info in known if info.path == element and place.choices.issuperset(info.when.values())]
     return infos[0].allowed
 
 
-def _unknown(place: _Place, known: list[KeyInfo]) -> Problem:
+def _unknown(place: _Place, known: Sequence[KeyInfo]) -> Problem:
     if what := NOT_YET.get(place.path):
         return Problem(place.path, f"{place.path}: {what} cannot be simulated yet", unsupported=True)
     table, _, name = place.key.rpartition(".")

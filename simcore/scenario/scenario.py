@@ -106,7 +106,7 @@ class Scenario(Section):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            found = problems(error, cls, data)
+            found = problems(error, _known(), data)
         lines = [
             f"{'--set' if any(f'{problem.path}.'.startswith(f'{path}.') for path in overridden) else source}: "
             + problem.sentence

@@ -39,10 +39,8 @@ def place(info: KeyInfo, value: Any) -> dict[str, Any]:
         *tables, name = path.split(".")
         table = data
         for step in tables:
-            if step.endswith("[]"):
-                table = table.setdefault(step[:-2], [{}])[0]
-            else:
-                table = table.setdefault(step, {})
+            inside = table.setdefault(step.removesuffix("[]"), [{}] if step.endswith("[]") else {})
+            table = inside[0] if step.endswith("[]") else inside
         table[name] = item
     return data
 
@@ -97,7 +95,11 @@ def test_no_such_choice(info: KeyInfo) -> None:
 def test_unknown_neighbor(info: KeyInfo) -> None:
     misspelt = replace(info, path=f"{info.path}_")
     path = misspelt.path.replace("[]", "[0]")
-    assert f"a.toml: {path} is not a key; did you mean {info.path}?" in sentences(place(misspelt, 1))
+    if any(info.path in other.when for other in KEYS):
+        expected = f"{info.path} is not given, but must be {info.allowed}"
+    else:
+        expected = f"{path} is not a key; did you mean {info.path}?"
+    assert f"a.toml: {expected}" in sentences(place(misspelt, 1))
 
 
 @pytest.mark.parametrize("info", [info for info in KEYS if info.default is REQUIRED], ids=described)

@@ -72,8 +72,8 @@ def test_a_span_begins_at_zero_and_keeps_the_rate() -> None:
         sample = read_trace(TINY, seed=seed, span=(700.25, 800.5))
         assert 0 <= sample.arrival.min() <= sample.arrival.max() <= 100.25
         counts.append(len(sample))
-    assert set(counts) == {300, 301}
-    assert np.mean(counts) == pytest.approx(300.75, abs=0.25)
+    assert set(counts) == {300, 301, 302}  # 200 or 201, and 100 or 101
+    assert np.mean(counts) == pytest.approx(300.75, abs=0.4)
 
 
 def test_a_seed_decides_the_sample() -> None:

@@ -7,7 +7,6 @@ the keys of its first JSON object; plain, .gz and .tar.gz are told apart by cont
 from pathlib import Path
 
 from simcore.errors import InputError
-from simcore.schema import shown
 from simcore.workload.columns import Workload
 from simcore.workload.traces import (
     azure,
@@ -25,7 +24,7 @@ from simcore.workload.traces.format import Format, Options
 from simcore.workload.traces.info import trace_info
 from simcore.workload.traces.records import parse_object
 from simcore.workload.traces.table import header
-from simcore.workload.traces.values import MAX_SECONDS, listing
+from simcore.workload.traces.values import MAX_SECONDS, listing, quoted
 
 __all__ = ["AUTO", "FORMATS", "SESSIONS", "Format", "read_trace", "trace_info"]
 
@@ -57,9 +56,9 @@ def read_trace(
     one sentence that names file and line.
     """
     if format not in (AUTO, *FORMATS):
-        raise InputError(f"format must be one of {', '.join((AUTO, *FORMATS))}, not {shown(format)}")
+        raise InputError(f"format must be one of {', '.join((AUTO, *FORMATS))}, not {quoted(format)}")
     if sessions not in SESSIONS:
-        raise InputError(f"sessions must be one of {', '.join(SESSIONS)}, not {shown(sessions)}")
+        raise InputError(f"sessions must be one of {', '.join(SESSIONS)}, not {quoted(sessions)}")
     if seed < 0:
         raise InputError(f"seed must not be negative, but is {seed}")
     if not 0 <= span[0] < span[1] <= MAX_SECONDS:

@@ -12,14 +12,13 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from simcore.errors import InputError
-from simcore.schema import shown
 from simcore.workload.columns import Workload
 from simcore.workload.traces.draft import Draft
 from simcore.workload.traces.files import TraceFile
 from simcore.workload.traces.format import Format, Options
 from simcore.workload.traces.lines import BadLines
 from simcore.workload.traces.table import Parse, each_column
-from simcore.workload.traces.values import count
+from simcore.workload.traces.values import count, quoted
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:)([0-5]\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,7 +42,7 @@ def _nanoseconds(name: str, text: str) -> int:
         since = _minute(f"{minute}00{offset}")
         if since is not None:
             return (since + int(second)) * 10**9 + int(fraction.ljust(9, "0"))
-    raise InputError(f"{name} must be a time like 2023-11-16 18:17:03.9799600, not {shown(text)}")
+    raise InputError(f"{name} must be a time like 2023-11-16 18:17:03.9799600, not {quoted(text)}")
 
 
 _COLUMNS: dict[str, Parse] = {"TIMESTAMP": _nanoseconds, "ContextTokens": count, "GeneratedTokens": count}

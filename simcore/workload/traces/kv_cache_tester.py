@@ -15,14 +15,13 @@ https://github.com/callanjfox/kv-cache-tester, Apache-2.0.
 from collections.abc import Iterator
 
 from simcore.errors import InputError
-from simcore.schema import shown
 from simcore.workload.columns import Workload
 from simcore.workload.traces.draft import Draft
 from simcore.workload.traces.files import TraceFile
 from simcore.workload.traces.format import Format, Options
 from simcore.workload.traces.lines import BadLines
 from simcore.workload.traces.records import Record, each_object
-from simcore.workload.traces.values import listed
+from simcore.workload.traces.values import listed, quoted
 
 _STAGGER = 60.0
 """s between the starts of two sessions"""
@@ -39,7 +38,7 @@ def _requests(session: Record, block: int, start: float = 0.0) -> Iterator[tuple
             prompt_len, output_len = record.tokens("in"), record.tokens("out")
             yield time, prompt_len, output_len, record.hashes("hash_ids", prompt_len, block, partial=False)
         else:
-            raise InputError(f"'type' must be 'n', 's' or 'subagent', not {shown(record['type'])}")
+            raise InputError(f"type must be 'n', 's' or 'subagent', not {quoted(record['type'])}")
 
 
 def _read(file: TraceFile, options: Options) -> Workload:
@@ -52,9 +51,9 @@ def _read(file: TraceFile, options: Options) -> Workload:
         nonlocal block, end
         size = session.tokens("block_size", least=1)
         if block not in (None, size):
-            raise InputError(f"'block_size' is {size}, but {block} on the lines before")
+            raise InputError(f"block_size is {size}, but {block} on the lines before")
         if (scope := session.get("hash_id_scope", "local")) != "local":
-            raise InputError(f"'hash_id_scope' must be 'local', not {shown(scope)}")
+            raise InputError(f"hash_id_scope must be 'local', not {quoted(scope)}")
         requests = list(_requests(session, size))
         block = size
         names = draft.scope()

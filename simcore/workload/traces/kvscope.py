@@ -12,14 +12,13 @@
 from collections.abc import Callable
 
 from simcore.errors import InputError
-from simcore.schema import shown
 from simcore.workload.columns import PRIVATE, Workload
 from simcore.workload.traces.draft import Draft, Scope
 from simcore.workload.traces.files import TraceFile
 from simcore.workload.traces.format import Format, Options
 from simcore.workload.traces.lines import BadLines
 from simcore.workload.traces.records import Record, each_object
-from simcore.workload.traces.values import MAX_TOKENS, label, listed, listing, whole
+from simcore.workload.traces.values import MAX_TOKENS, label, listed, listing, quoted, whole
 
 _NEEDED = frozenset({"id", "arrival", "output_len"})
 _OPTIONAL = frozenset({"priority", "output_segment"})
@@ -41,7 +40,7 @@ class _Reader:
         prompt = self._prompt(record)
         id = str(label("id", record["id"]))
         if id in self._lines:
-            raise InputError(f"the id {shown(id)} is taken by line {self._lines[id]}")
+            raise InputError(f"the id {quoted(id)} is taken by line {self._lines[id]}")
         arrival, output_len = record.seconds("arrival"), record.tokens("output_len", least=1)
         priority = whole("priority", record.get("priority", 0), -MAX_TOKENS, MAX_TOKENS)
         output = PRIVATE
@@ -68,7 +67,7 @@ class _Reader:
             raise InputError(f"it must have one of {', '.join(forms)}, and has {' and '.join(found) or 'none'}")
         prompt, optional = forms[found[0]]
         if unknown := record.keys() - _NEEDED - _OPTIONAL - optional - {found[0]}:
-            raise InputError(f"{listing(unknown)} has no meaning beside {found[0]!r}")
+            raise InputError(f"{listing(unknown)} has no meaning beside {found[0]}")
         return prompt
 
     def _token_ids(self, record: Record) -> int:
@@ -93,7 +92,7 @@ class _Reader:
         pieces = []
         for piece in listed(key, record[key], {list}, "pairs [segment, tokens]"):
             if len(piece) != 2:
-                raise InputError(f"{key} must be a list of pairs [segment, tokens], not {shown(piece)}")
+                raise InputError(f"{key} must be a list of pairs [segment, tokens], not {quoted(piece)}")
             pieces.append((label(f"a segment of {key}", piece[0]), whole(f"a length in {key}", piece[1])))
         prompt_len = whole(f"the sum of {key}", sum(length for _, length in pieces), least=1)
         for segment, length in pieces:

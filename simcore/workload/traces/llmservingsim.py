@@ -24,7 +24,7 @@ def _read(file: TraceFile, options: Options) -> Workload:
         if "input_tok_ids" in record:
             ids = record.token_ids("input_tok_ids")
             if len(ids) > prompt_len:
-                raise InputError(f"'input_tok_ids' has {len(ids)} ids, but 'input_toks' is {prompt_len}")
+                raise InputError(f"input_tok_ids has {len(ids)} ids, but input_toks is {prompt_len}")
             draft.literals(ids)
         draft.add(arrival, prompt_len, output_len)
 

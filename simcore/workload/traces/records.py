@@ -5,10 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from simcore.errors import InputError
-from simcore.schema import shown
 from simcore.workload.traces.files import TraceFile
 from simcore.workload.traces.lines import BadLines, each_line
-from simcore.workload.traces.values import MAX_TOKENS, Unit, listed, seconds, whole
+from simcore.workload.traces.values import MAX_TOKENS, Unit, listed, quoted, seconds, whole
 
 
 class Record(dict[str, Any]):
@@ -16,12 +15,12 @@ class Record(dict[str, Any]):
 
     def __init__(self, line: int, value: Any) -> None:
         if not isinstance(value, dict):
-            raise InputError(f"expected a JSON object, found {shown(value)}")
+            raise InputError(f"expected a JSON object, found {quoted(value)}")
         super().__init__(value)
         self.line = line
 
     def __missing__(self, key: str) -> Any:
-        raise InputError(f"{key!r} is missing")
+        raise InputError(f"{key} is missing")
 
     def tokens(self, key: str, least: int = 0) -> int:
         """A number of tokens."""

@@ -19,14 +19,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from simcore.errors import InputError
-from simcore.schema import shown
 from simcore.workload.columns import Floats, Ints, Workload
 from simcore.workload.traces.files import TraceFile
 from simcore.workload.traces.format import Format, Options
 from simcore.workload.traces.lines import BadLines, each_line
 from simcore.workload.traces.records import Record, parse_document
 from simcore.workload.traces.table import fields_of
-from simcore.workload.traces.values import number, real, seconds, whole
+from simcore.workload.traces.values import number, quoted, real, seconds, whole
 
 _MOST_REQUESTS = 10**8
 _ONLY_WINDOW = 600.0
@@ -113,7 +112,7 @@ class _Client:
         if rate:
             shape = real("the shape", number(fields[4]), 1e-6, 1e6)
             if pattern not in ("Gamma", "Weibull"):
-                raise InputError(f"the pattern must be Gamma or Weibull, not {shown(pattern)}")
+                raise InputError(f"the pattern must be Gamma or Weibull, not {quoted(pattern)}")
         length = _ONLY_WINDOW
         if self.windows:
             last = self.windows[-1]
@@ -137,7 +136,7 @@ class _Client:
     def _lengths(self, key: str, text: object) -> _Lengths:
         try:
             if not isinstance(text, str) or not _DISTRIBUTION.fullmatch(text):
-                raise InputError(f"{key} must be a dict {{tokens: probability}}, not {shown(text)}")
+                raise InputError(f"{key} must be a dict {{tokens: probability}}, not {quoted(text)}")
             table = sorted(ast.literal_eval(text).items())
             tokens = np.array([whole(f"a length in {key}", length) for length, _ in table], np.int64)
             cumulated = np.cumsum([probability for _, probability in table])

@@ -42,14 +42,14 @@ def whole(name: str, value: Any, least: int = 0, most: int = MAX_TOKENS) -> int:
     if type(value) is float and value.is_integer():
         value = int(value)
     if type(value) is not int or not least <= value <= most:
-        raise InputError(f"{name} must be a whole number from {least} to {most}, not {shown(value)}")
+        raise InputError(f"{name} must be a whole number from {least} to {most}, not {quoted(value)}")
     return value
 
 
 def real(name: str, value: Any, least: float, most: float, unit: str = "") -> float:
     """A finite number within limits."""
     if type(value) not in (int, float) or not least <= value <= most:
-        raise InputError(f"{name} must be a number from {least} to {most}{unit and ' ' + unit}, not {shown(value)}")
+        raise InputError(f"{name} must be a number from {least} to {most}{unit and ' ' + unit}, not {quoted(value)}")
     return float(value)
 
 
@@ -63,17 +63,22 @@ def seconds(name: str, value: Any, unit: Unit = "s") -> float:
 def listed(name: str, value: Any, kinds: set[type], what: str) -> list[Any]:
     """A list whose every item is exactly of one of some kinds."""
     if not isinstance(value, list) or not kinds.issuperset(map(type, value)):
-        raise InputError(f"{name} must be a list of {what}, not {shown(value)}")
+        raise InputError(f"{name} must be a list of {what}, not {quoted(value)}")
     return value
 
 
 def label(name: str, value: Any) -> int | str:
     """A name: an integer or a text."""
-    if type(value) is int or isinstance(value, str) and not _SURROGATE.search(value):
+    if type(value) is int or (isinstance(value, str) and not _SURROGATE.search(value)):
         return value
-    raise InputError(f"{name} must be a whole number or a text, not {shown(value)}")
+    raise InputError(f"{name} must be a whole number or a text, not {quoted(value)}")
 
 
 def listing(words: Iterable[str]) -> str:
     """Some names as a message lists them: sorted, the first few."""
-    return ", ".join(shown(word) for word in sorted(words)[:8]) or "none"
+    return ", ".join(quoted(word) for word in sorted(words)[:8]) or "none"
+
+
+def quoted(value: Any) -> str:
+    """A value as a message shows it, short and on one line."""
+    return "null" if value is None else shown(value)

@@ -1,0 +1,116 @@
+"""What a run leaves behind: a summary, tables of requests, steps and blocks."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simcore.record import metrics
+from simcore.record.journal import NOBODY, Entry, Event, Journal
+from simcore.record.recorder import STATUS, STEP_COLUMNS, UNFINISHED, Record
+from simcore.scenario import Scenario
+from simcore.ticks import TICKS_PER_SECOND
+from simcore.workload.columns import Workload
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results of one run. Nothing in them depends on the machine. The columns are described in docs/results.md."""
+
+    scenario: Scenario
+    workload: Workload
+    record: Record
+    blocks_in_pool: int
+    """the null block included"""
+    journal: Journal | None = None
+    interrupted: bool = False
+    """somebody ended the run before it was over; what is here is whole, up to then"""
+
+    @property
+    def unfinished(self) -> list[str]:
+        """The ids of the requests that were not served, though they were not refused."""
+        return [self.workload.id_of(row) for row in np.flatnonzero(self.record.requests["status"] == UNFINISHED).tolist()]
+
+    @property
+    def stalled(self) -> bool:
+        """The run could not go on: requests were left that could never be served, or it reached `max_steps`."""
+        return not self.interrupted and bool((self.record.requests["status"] == UNFINISHED).any())
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The contents of summary.json."""
+        wanted = self.scenario.metrics
+        return metrics.summarize(
+            self.record,
+            self.workload,
+            blocks=self.blocks_in_pool,
+            block_size=self.scenario.memory.block_size,
+            warmup=wanted.warmup,
+            slo=wanted.slo.model_dump(exclude_none=True),
+        )
+
+    @cached_property
+    def requests(self) -> "pl.DataFrame":
+        """One row a request, in the order of the workload. Times in seconds; null: it did not come to that."""
+        import polars as pl
+
+        columns, workload = self.record.requests, self.workload
+        times = metrics.latencies(self.record)
+        arrival = np.where(columns["arrival"] < 0, np.nan, columns["arrival"] / TICKS_PER_SECOND)
+        frame = pl.DataFrame(
+            {
+                "id": [workload.id_of(row) for row in range(len(workload))],
+                "arrival": arrival,
+                "prompt_len": workload.prompt_len,
+                "output_len": workload.output_len,
+                "status": pl.Series(list(STATUS)).gather(columns["status"]),
+                "queue": times.queue,
+                "ttft": times.ttft,
+                "tpot": times.tpot,
+                "itl_mean": times.tpot,  # the gaps between tokens add up to the time from the first to the last
+                "itl_p99": metrics.TokenGaps(self.record).p99(),
+                "e2e": times.e2e,
+                "preemptions": columns["preemptions"],
+                "hit_tokens_first": columns["hit_tokens_first"],
+                "hit_tokens": columns["hit_tokens"],
+                "computed_tokens": columns["computed_tokens"],
+                "output_tokens": columns["output_tokens"],
+            }
+        )
+        return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
+
+    @cached_property
+    def timeline(self) -> "pl.DataFrame":
+        """One row a step: the state while it ran, and what happened in it. Times in seconds."""
+        import polars as pl
+
+        steps = self.record.steps
+        columns = {"step": np.arange(len(steps["t"]))} | {name: steps[name] for name in STEP_COLUMNS}
+        return pl.DataFrame(columns).with_columns(pl.col("t", "dt") / TICKS_PER_SECOND)
+
+    @cached_property
+    def blocks(self) -> "pl.DataFrame":
+        """One row a change of a block, in order. Raises ValueError if the run kept no journal."""
+        import polars as pl
+
+        if self.journal is None:
+            raise ValueError("the run kept no journal of its blocks: simulate(..., journal=True)")
+        cells = np.array(self.journal.cells, np.int64).reshape(-1, Journal.WIDTH)
+        columns = dict(zip(Entry._fields, cells.T, strict=True))
+        ids = pl.Series([self.workload.id_of(row) for row in self.record.sequences.tolist()], dtype=pl.String)
+        owner = pl.Series(columns["sequence"])
+        return pl.DataFrame(
+            {
+                "step": columns["step"],
+                "t": columns["t"] / TICKS_PER_SECOND,
+                "event": pl.Series([event.name.lower() for event in Event]).gather(columns["event"]),
+                "block": columns["block"],
+                "request": ids.gather(owner.set(owner == NOBODY, None)),
+                "key": pl.Series(columns["key"]).replace(0, None),
+                "refs": columns["refs"],
+            }
+        )

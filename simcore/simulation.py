@@ -1,0 +1,104 @@
+"""A scenario put together and run."""
+
+from collections.abc import Iterable
+from typing import TextIO
+
+from simcore.geometry import PoolSize, pool_size
+from simcore.memory.keys import BlockKeys
+from simcore.memory.paged import PagedMemory
+from simcore.memory.pool import BlockPool
+from simcore.policies.eviction import EVICTION
+from simcore.record.journal import Journal
+from simcore.record.recorder import Recorder
+from simcore.record.results import Results
+from simcore.record.steplog import StepLog
+from simcore.scenario import Scenario
+from simcore.serving.executor import Executor, TimedExecutor
+from simcore.serving.scheduler import Scheduler
+from simcore.serving.world import Observer, World
+from simcore.timing import make_timer
+from simcore.workload import Workload, make_workload
+
+
+class Simulation:
+    """A scenario, ready to run once."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        workload: Workload | None = None,
+        journal: bool = False,
+        step_log: TextIO | None = None,
+        observers: Iterable[Observer] = (),
+    ) -> None:
+        """`workload` stands in for the scenario's own; with `journal` every change of a block is kept.
+
+        A line for each step goes to `step_log`. Raises InputError if the scenario cannot be run.
+        """
+        self.scenario = scenario
+        self.pool: PoolSize = pool_size(scenario)
+        executor: Executor = TimedExecutor(make_timer(scenario))
+        self.workload = make_workload(scenario.workload, scenario.seed) if workload is None else workload
+
+        options, block_size = scenario.memory, scenario.memory.block_size
+        self._journal = Journal() if journal or step_log is not None else None
+        eviction = EVICTION[options.eviction.policy]()
+        memory = PagedMemory(BlockPool(self.pool.blocks, eviction, self._journal), block_size, options.prefix_caching)
+        max_model_len = scenario.max_model_len
+        scheduler = Scheduler(
+            scenario.scheduler,
+            memory,
+            max_model_len,
+            watermark=int(scenario.scheduler.watermark * self.pool.blocks),
+            list_rows=step_log is not None,
+        )
+        self._recorder = Recorder(scheduler, len(self.workload))
+        watching: list[Observer] = [self._recorder, *observers]
+        if step_log is not None and self._journal is not None:
+            watching.append(StepLog(step_log, memory, self._journal))
+        self._world = World(
+            self.workload,
+            scheduler,
+            executor,
+            watching,
+            max_model_len=max_model_len,
+            keys=BlockKeys(self.workload, block_size) if options.prefix_caching else None,
+            max_steps=scenario.scheduler.max_steps,
+        )
+        self._interrupted = False
+
+    def stop(self) -> None:
+        """End the run after the current step. May be called from a signal handler or another thread."""
+        self._interrupted = True
+        self._world.stop()
+
+    def run(self) -> Results:
+        """To the end, or until it is stopped."""
+        self._world.run()
+        return Results(
+            self.scenario,
+            self.workload,
+            self._recorder.finish(),
+            blocks_in_pool=self.pool.blocks,
+            journal=self._journal,
+            interrupted=self._interrupted,
+        )
+
+
+def simulate(
+    scenario: Scenario,
+    *,
+    workload: Workload | None = None,
+    journal: bool = False,
+    step_log: TextIO | None = None,
+    observers: Iterable[Observer] = (),
+) -> Results:
+    """Run a scenario to its end. See `Simulation` for the arguments.
+
+    >>> from simcore import Scenario, simulate
+    >>> results = simulate(Scenario.preset("default"))
+    >>> results.summary["requests"]["finished"] > 0
+    True
+    """
+    return Simulation(scenario, workload=workload, journal=journal, step_log=step_log, observers=observers).run()

@@ -1,0 +1,194 @@
+"""Wrong scenarios by class, each with the very sentence that it gets."""
+
+from pathlib import Path
+
+import pytest
+
+from simcore.errors import InputError, UnsupportedError
+from simcore.scenario import Scenario
+
+SENTENCES = [
+    # types and ranges
+    ("memory.blocks = -3", "memory.blocks is -3, but must be a whole number from 2 to 1,000,000,000 (blocks)"),
+    ('memory.blocks = "all"', 'memory.blocks is "all", but must be a whole number from 2 to 1,000,000,000 (blocks)'),
+    ("memory.blocks = 64.0", "memory.blocks is 64.0, but must be a whole number from 2 to 1,000,000,000 (blocks)"),
+    ("memory.utilization = nan", "memory.utilization is nan, but must be a number, above 0 and at most 1"),
+    ("metrics.warmup = inf", "metrics.warmup is inf, but must be a number, at least 0 (s)"),
+    ("scheduler.watermark = 1.0", "scheduler.watermark is 1.0, but must be a number, at least 0 and below 1"),
+    ("memory.prefix_caching = 1", "memory.prefix_caching is 1, but must be true or false"),
+    ("memory.prefix_retention = 64", "memory.prefix_retention is 64, but must be a whole number from -1 to 0"),
+    ('scheduler.policy = "lifo"', 'scheduler.policy is "lifo", but must be one of "fcfs", "priority"'),
+    ("memory.block_size = 2024-01-31", "memory.block_size is 2024-01-31, but must be a whole number from 1 to 65,536 (tokens)"),
+    ("scheduler = 3", "scheduler is 3, but must be a table"),
+    ("model.layer_groups = [{ layers = 0 }]", "model.layer_groups[0].layers is 0, but must be a whole number from 1 to 100,000 (layers)"),
+    (
+        f'scheduler.policy = "{"a" * 5000}"',
+        f'scheduler.policy is "{"a" * 75} ..., but must be one of "fcfs", "priority"',
+    ),
+    # names of policies, presets and choices
+    ('memory.eviction = "lfu"', 'memory.eviction is "lfu", but must be "lru", or a table with that as policy'),
+    ('memory.eviction = { policy = "lfu" }', 'memory.eviction.policy is "lfu", but must be "lru"'),
+    ('model.preset = "gpt2-xxl"', 'model.preset is "gpt2-xxl", but no model preset is called "gpt2-xxl"; did you mean "gpt2-xl"?'),
+    ('workload.arrivals = { process = "possion" }', 'workload.arrivals.process is "possion", but must be one of "constant", '
+     '"poisson", "gamma", "weibull", "bursts", "daily", "closed-loop", "all-at-once"'),
+    ("workload.arrivals = { process = 1 }", 'workload.arrivals.process is 1, but must be one of "constant", '
+     '"poisson", "gamma", "weibull", "bursts", "daily", "closed-loop", "all-at-once"'),
+    ("workload.conversations.turns = {}", 'workload.conversations.turns.distribution is not given, but must be one of '
+     '"fixed", "uniform", "geometric"'),
+    # unknown keys
+    ("memory.block_sise = 16", "memory.block_sise is not a key; did you mean memory.block_size?"),
+    ("memroy.blocks = 64", "memroy is not a key; did you mean memory?"),
+    ("scheduler.block_size = 16", "scheduler.block_size is not a key; did you mean memory.block_size?"),
+    ("metrics.slo.p99 = 1", "metrics.slo.p99 is not a key; [metrics.slo] has ttft, tpot, itl, e2e"),
+    (
+        'workload.arrivals = { process = "constant", burstiness = 2 }',
+        "workload.arrivals.burstiness is not a key; [workload.arrivals] has process, rate",
+    ),
+    (
+        "answer = 42",
+        "answer is not a key; a scenario has name, seed, model, hardware, memory, scheduler, timing, workload, metrics",
+    ),
+    # keys that do not fit together
+    (
+        "memory = { blocks = 64, utilization = 0.5 }",
+        "memory.utilization is 0.5, but memory.blocks gives the pool's size already; leave one of them out",
+    ),
+    (
+        "scheduler = { max_num_seqs = 64, max_num_batched_tokens = 32 }",
+        "scheduler.max_num_batched_tokens is 32, but must be at least scheduler.max_num_seqs (64)",
+    ),
+    (
+        "scheduler = { max_model_len = 4096, chunked_prefill = false }",
+        "scheduler.max_num_batched_tokens is 2048, but must be at least the longest sequence, 4096 tokens, "
+        "while scheduler.chunked_prefill is off",
+    ),
+    (
+        'model.preset = "llama-3-8b"\nscheduler.chunked_prefill = false',
+        "scheduler.max_num_batched_tokens is 2048, but must be at least the longest sequence, 8192 tokens, "
+        "while scheduler.chunked_prefill is off",
+    ),
+    (
+        "scheduler = { max_model_len = 1024, long_prefill_token_threshold = 1025 }",
+        "scheduler.long_prefill_token_threshold is 1025, but must be at most the longest sequence, 1024 tokens",
+    ),
+    # a name is also a folder's
+    *(
+        (
+            f"name = {name}",
+            f"name is {name}, but must be text of at most 100 letters, digits, spaces and any of _ . , + = ( ) -, "
+            "with a letter or digit first",
+        )
+        for name in ('"../x"', '""', '".hidden"', r'"a\u0000b"', r'"a\nb"')
+    ),
+]  # fmt: skip
+
+NOT_YET = [
+    (
+        "scheduler.async_scheduling = true",
+        "scheduler.async_scheduling is true, but scheduling a step before the last one's output is known "
+        "cannot be simulated yet",
+    ),
+    (
+        'scheduler.preemption = "swap"',
+        'scheduler.preemption is "swap", but swapping blocks to the host cannot be simulated yet',
+    ),
+    ('pruning.policy = "h2o"', "pruning: dropping tokens of live requests cannot be simulated yet"),
+    ("[[memory.tiers]]\nblocks = 9", "memory.tiers: a second tier of memory cannot be simulated yet"),
+    (
+        'model.preset = "gpt-oss"',
+        "model: gpt-oss-20b has 12 sliding-window layers of 24, which cannot be simulated yet",
+    ),
+    ('model.preset = "mamba"', "model: mamba-2.8b has 64 state-space layers of 64, which cannot be simulated yet"),
+]
+
+NO_TOML = [
+    ("[memory", ", line 1, column 8: not TOML: expected ']' at the end of a table declaration"),
+    ("seed = 1\nname =", ", line 2, column 7: not TOML: invalid value"),
+    ("seed = 1\nseed = 2", ", line 2, column 9: not TOML: cannot overwrite a value"),
+    ("seed = " + "[" * 100_000, ": not a scenario: values are nested too deeply"),
+    ("seed = " + "9" * 5000, ": not a scenario: a number in it has thousands of digits"),
+]
+
+
+@pytest.mark.parametrize(("text", "sentence"), SENTENCES)
+def test_wrong_value(text: str, sentence: str) -> None:
+    with pytest.raises(InputError) as refused:
+        Scenario.from_toml(text, Path(), source="a.toml")
+    assert str(refused.value) == f"a.toml: {sentence}"
+    assert not isinstance(refused.value, UnsupportedError)
+
+
+@pytest.mark.parametrize(("text", "sentence"), NOT_YET)
+def test_right_but_not_yet(text: str, sentence: str) -> None:
+    with pytest.raises(UnsupportedError) as refused:
+        Scenario.from_toml(text, Path(), source="a.toml")
+    assert str(refused.value) == f"a.toml: {sentence}"
+
+
+@pytest.mark.parametrize(("text", "sentence"), NO_TOML)
+def test_no_toml(text: str, sentence: str) -> None:
+    with pytest.raises(InputError) as refused:
+        Scenario.from_toml(text, Path(), source="a.toml")
+    assert str(refused.value) == f"a.toml{sentence}"
+
+
+def test_every_problem_is_told_at_once() -> None:
+    text = "seed = -1\n[memory]\nblocks = 1\nblock_sise = 3\n[scheduler]\nwatermark = 2\n[pruning]\n"
+    with pytest.raises(InputError) as refused:
+        Scenario.from_toml(text, Path(), source="a.toml")
+    assert not isinstance(refused.value, UnsupportedError)
+    assert str(refused.value).splitlines() == [
+        "a.toml: seed is -1, but must be a whole number from 0 to 9,223,372,036,854,775,807",
+        "a.toml: memory.blocks is 1, but must be a whole number from 2 to 1,000,000,000 (blocks)",
+        "a.toml: memory.block_sise is not a key; did you mean memory.block_size?",
+        "a.toml: scheduler.watermark is 2, but must be a number, at least 0 and below 1",
+        "a.toml: pruning: dropping tokens of live requests cannot be simulated yet",
+    ]
+
+
+def test_too_many_problems_are_counted() -> None:
+    text = "\n".join(f"key_{index} = 1" for index in range(1000))
+    with pytest.raises(InputError) as refused:
+        Scenario.from_toml(text, Path(), source="a.toml")
+    lines = str(refused.value).splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == "a.toml: and 980 more problems"
+
+
+def test_a_deep_table_is_only_unknown() -> None:
+    text = "deep" + ".a" * 50_000 + " = 1"
+    with pytest.raises(InputError, match=r"^a\.toml: deep is not a key; "):
+        Scenario.from_toml(text, Path(), source="a.toml")
+
+
+def told(path: Path) -> str:
+    with pytest.raises(InputError) as refused:
+        Scenario.load(path)
+    assert str(refused.value).startswith(str(path))
+    return str(refused.value).removeprefix(str(path))
+
+
+def test_file_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert told(tmp_path / "missing.toml") == ": cannot be read: no such file or directory"
+    assert told(tmp_path).startswith(": cannot be read: ")  # a folder: Windows says "permission denied"
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert told(tmp_path / "locked.toml") == ": cannot be read: permission denied"
+
+
+def test_file_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "latin.toml"
+    path.write_bytes("seed = 1\nname = 'é'\n".encode("latin-1"))
+    assert told(path) == ", line 2: byte 0xe9 is not UTF-8 text"
+    path.write_bytes(b"#" * (5 << 20))
+    assert told(path) == ": longer than 4 MiB, so it is no scenario"
+
+
+def test_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
+    path = tmp_path / "windows.toml"
+    path.write_bytes(b"\xef\xbb\xbfseed = 5\r\n[memory]\r\nblocks = 7\r\n")
+    scenario = Scenario.load(path)
+    assert (scenario.seed, scenario.memory.blocks) == (5, 7)
