@@ -10,8 +10,11 @@ from typing import Any
 from simcore.errors import InputError
 from simcore.schema import KeyInfo, Section, shown
 
-MAX_BYTES = 4 << 20
+MAX_BYTES = 1 << 20
 """Longest file that is taken for a scenario; what is longer is a device or another kind of file."""
+
+DEEP_KEY = re.compile(r"""(?<![\w"'-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){64}""")
+"""A dotted key with more parts than any that means something; the time to read one grows with their square."""
 
 
 def read_text(path: Path) -> str:
@@ -33,7 +36,9 @@ def read_text(path: Path) -> str:
 def parse_toml(text: str, source: str) -> dict[str, Any]:
     """The tables of a TOML text; `source` names it in the errors."""
     try:
-        return tomllib.loads(text.replace("\r\n", "\n"))
+        if DEEP_KEY.search(text):
+            raise RecursionError
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         problem, line, column = _split_place(str(error), text)
         raise InputError(f"{source}, line {line}, column {column}: not TOML: {problem}") from None

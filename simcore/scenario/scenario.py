@@ -107,11 +107,11 @@ class Scenario(Section):
             return cls.model_validate(data)
         except ValidationError as error:
             found = problems(error, _known(), data)
-        lines = [
-            f"{'--set' if any(f'{problem.path}.'.startswith(f'{path}.') for path in overridden) else source}: "
-            + problem.sentence
-            for problem in found[:MOST_PROBLEMS]
-        ]
+        lines = []
+        for problem in found[:MOST_PROBLEMS]:
+            place = f"{problem.path}."
+            here = any(place.startswith(f"{path}.") or f"{path}.".startswith(place) for path in overridden)
+            lines.append(f"{'--set' if here else source}: {problem.sentence}")
         if len(found) > MOST_PROBLEMS:
             lines.append(f"{source}: and {len(found) - MOST_PROBLEMS} more problems")
         wrong = InputError if any(not problem.unsupported for problem in found) else UnsupportedError

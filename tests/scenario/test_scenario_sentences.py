@@ -18,9 +18,15 @@ SENTENCES = [
     ("memory.prefix_caching = 1", "memory.prefix_caching is 1, but must be true or false"),
     ("memory.prefix_retention = 64", "memory.prefix_retention is 64, but must be a whole number from -1 to 0"),
     ('scheduler.policy = "lifo"', 'scheduler.policy is "lifo", but must be one of "fcfs", "priority"'),
-    ("memory.block_size = 2024-01-31", "memory.block_size is 2024-01-31, but must be a whole number from 1 to 65,536 (tokens)"),
+    (
+        "memory.block_size = 2024-01-31",
+        "memory.block_size is 2024-01-31, but must be a whole number from 1 to 65,536 (tokens)",
+    ),
     ("scheduler = 3", "scheduler is 3, but must be a table"),
-    ("model.layer_groups = [{ layers = 0 }]", "model.layer_groups[0].layers is 0, but must be a whole number from 1 to 100,000 (layers)"),
+    (
+        "model.layer_groups = [{ layers = 0 }]",
+        "model.layer_groups[0].layers is 0, but must be a whole number from 1 to 100,000 (layers)",
+    ),
     (
         f'scheduler.policy = "{"a" * 5000}"',
         f'scheduler.policy is "{"a" * 75} ..., but must be one of "fcfs", "priority"',
@@ -28,13 +34,24 @@ SENTENCES = [
     # names of policies, presets and choices
     ('memory.eviction = "lfu"', 'memory.eviction is "lfu", but must be "lru", or a table with that as policy'),
     ('memory.eviction = { policy = "lfu" }', 'memory.eviction.policy is "lfu", but must be "lru"'),
-    ('model.preset = "gpt2-xxl"', 'model.preset is "gpt2-xxl", but no model preset is called "gpt2-xxl"; did you mean "gpt2-xl"?'),
-    ('workload.arrivals = { process = "possion" }', 'workload.arrivals.process is "possion", but must be one of "constant", '
-     '"poisson", "gamma", "weibull", "bursts", "daily", "closed-loop", "all-at-once"'),
-    ("workload.arrivals = { process = 1 }", 'workload.arrivals.process is 1, but must be one of "constant", '
-     '"poisson", "gamma", "weibull", "bursts", "daily", "closed-loop", "all-at-once"'),
-    ("workload.conversations.turns = {}", 'workload.conversations.turns.distribution is not given, but must be one of '
-     '"fixed", "uniform", "geometric"'),
+    (
+        'model.preset = "gpt2-xxl"',
+        'model.preset is "gpt2-xxl", but no model preset is called "gpt2-xxl"; did you mean "gpt2-xl"?',
+    ),
+    (
+        'workload.arrivals = { process = "possion" }',
+        'workload.arrivals.process is "possion", but must be one of "constant", '
+        '"poisson", "gamma", "weibull", "bursts", "daily", "closed-loop", "all-at-once"',
+    ),
+    (
+        "workload.arrivals = { process = 1 }",
+        'workload.arrivals.process is 1, but must be one of "constant", '
+        '"poisson", "gamma", "weibull", "bursts", "daily", "closed-loop", "all-at-once"',
+    ),
+    (
+        "workload.conversations.turns = {}",
+        'workload.conversations.turns.distribution is not given, but must be one of "fixed", "uniform", "geometric"',
+    ),
     # unknown keys
     ("memory.block_sise = 16", "memory.block_sise is not a key; did you mean memory.block_size?"),
     ("memroy.blocks = 64", "memroy is not a key; did you mean memory?"),
@@ -80,7 +97,7 @@ SENTENCES = [
         )
         for name in ('"../x"', '""', '".hidden"', r'"a\u0000b"', r'"a\nb"')
     ),
-]  # fmt: skip
+]
 
 NOT_YET = [
     (
@@ -106,6 +123,7 @@ NO_TOML = [
     ("seed = 1\nname =", ", line 2, column 7: not TOML: invalid value"),
     ("seed = 1\nseed = 2", ", line 2, column 9: not TOML: cannot overwrite a value"),
     ("seed = " + "[" * 100_000, ": not a scenario: values are nested too deeply"),
+    ("deep" + " . 'a'" * 100_000 + " = 1", ": not a scenario: values are nested too deeply"),
     ("seed = " + "9" * 5000, ": not a scenario: a number in it has thousands of digits"),
 ]
 
@@ -155,12 +173,6 @@ def test_too_many_problems_are_counted() -> None:
     assert lines[-1] == "a.toml: and 980 more problems"
 
 
-def test_a_deep_table_is_only_unknown() -> None:
-    text = "deep" + ".a" * 50_000 + " = 1"
-    with pytest.raises(InputError, match=r"^a\.toml: deep is not a key; "):
-        Scenario.from_toml(text, Path(), source="a.toml")
-
-
 def told(path: Path) -> str:
     with pytest.raises(InputError) as refused:
         Scenario.load(path)
@@ -183,8 +195,8 @@ def test_file_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "latin.toml"
     path.write_bytes("seed = 1\nname = 'é'\n".encode("latin-1"))
     assert told(path) == ", line 2: byte 0xe9 is not UTF-8 text"
-    path.write_bytes(b"#" * (5 << 20))
-    assert told(path) == ": longer than 4 MiB, so it is no scenario"
+    path.write_bytes(b"#" * (2 << 20))
+    assert told(path) == ": longer than 1 MiB, so it is no scenario"
 
 
 def test_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:

@@ -1,0 +1,141 @@
+"""`kvscope benchmark`: what the simulator costs, measured here and now."""
+
+import json
+import platform
+import statistics
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True)
+
+LLAMA_3_8B_ON_A100 = (
+    'timing={ model = "linear", step = 0.0079, per_token = 51e-6, per_context_token = 6.4e-8 }',
+    "memory.block_size=16",
+    "scheduler.max_num_seqs=128",
+    "scheduler.max_num_batched_tokens=4096",
+    "scheduler.max_model_len=16384",
+)
+"""A linear step time about that of Llama 3 8B on one A100-80GB."""
+
+LIKE_AZURE_CONVERSATION = (
+    "workload={ requests = 12337, arrivals = { process = 'poisson', rate = 5.8744 }, "
+    "prompt = { distribution = 'lognormal', mean = 1246, cv = 0.97, max = 14050 }, "
+    "output = { distribution = 'lognormal', mean = 204, cv = 0.81, max = 1000 } }",
+)
+"""Drawn with the rate, means and spreads of the Azure 2023 conversation trace's first 2,100 s."""
+
+Trace = Annotated[
+    Path | None, typer.Option(help="Play this trace; without it requests like those of Azure's conversations are drawn.")
+]
+Runs = Annotated[int, typer.Option(min=1, max=100, help="How often each is measured; the median counts.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON list and nothing else.")]
+
+
+@app.callback()
+def benchmark() -> None:
+    """Measure what the program costs on this machine."""
+
+
+@app.command()
+def simulate(trace: Trace = None, runs: Runs = 3, as_json: AsJson = False) -> None:
+    """Speed of single-stepping with the recorder on, per CPU second, with the prefix cache off and on."""
+    rows = []
+    for caching in ("false", "true"):
+        measured = _measure((*_workload(trace), "memory.blocks=30208", f"memory.prefix_caching={caching}"), runs)
+        name = f"prefix caching {'on' if caching == 'true' else 'off'}"
+        rows += [
+            _row(f"{what}, {name}", f"{what}/CPU s", measured[what] / measured["cpu_s"], measured, runs)
+            for what in ("requests", "steps", "rows", "tokens")
+        ]
+    _print(rows, as_json)
+
+
+@app.command()
+def scaling(trace: Trace = None, runs: Runs = 3, as_json: AsJson = False) -> None:
+    """How the cost grows: with the number of requests, and with the size of the pool at equal work."""
+    base = (*_workload(trace), "memory.prefix_caching=false")
+    whole = _measure((*base, "memory.blocks=30208"), runs)
+    number = int(whole["requests"])
+    key = "requests" if trace is None else "limit"
+    half = _measure((*base, "memory.blocks=30208", f"workload.{key}={number // 2}"), runs)
+    few, many = (
+        _measure((*base, f"memory.blocks={blocks}", "scheduler.max_num_seqs=4"), runs) for blocks in (3_000, 300_000)
+    )
+    per_row = (whole["cpu_s"] / whole["rows"]) / (half["cpu_s"] / half["rows"])
+    rows = [
+        _row(f"cost of a row, {number:,} over {number // 2:,} requests", "ratio", per_row, whole, runs),
+        _row("cost of a run, 300,000 over 3,000 blocks", "ratio", many["cpu_s"] / few["cpu_s"], many, runs),
+    ]
+    _print(rows, as_json)
+
+
+def _workload(trace: Path | None) -> tuple[str, ...]:
+    chosen = LIKE_AZURE_CONVERSATION if trace is None else (f"workload={{ trace = {json.dumps(str(trace))} }}",)
+    return (*LLAMA_3_8B_ON_A100, *chosen)
+
+
+def _measure(overrides: tuple[str, ...], runs: int) -> dict[str, float]:
+    """The run with the median cost. Each has a process of its own, so that its peak of memory is its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        results = list(pool.map(_run, [overrides] * runs))
+    return next(r for r in results if r["cpu_s"] == statistics.median_low([r["cpu_s"] for r in results]))
+
+
+def _run(overrides: tuple[str, ...]) -> dict[str, float]:
+    from simcore import Scenario, Simulation
+
+    simulation = Simulation(Scenario.from_toml("", Path(), overrides))
+    begun = time.process_time()
+    results = simulation.run()
+    spent = time.process_time() - begun
+    steps = results.record.steps
+    return {
+        "requests": len(results.workload),
+        "steps": len(steps["t"]),
+        "rows": int(steps["running"].sum()),
+        "tokens": int(steps["scheduled_tokens"].sum()),
+        "cpu_s": spent,
+        "peak_mib": _peak_mib(),
+    }
+
+
+def _peak_mib() -> float:
+    """The peak of this process's resident memory; NaN where the system does not say, as on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def _row(name: str, unit: str, value: float, measured: dict[str, float], runs: int) -> dict[str, Any]:
+    machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    peak = measured["peak_mib"]
+    return {
+        "name": name,
+        "unit": unit,
+        "value": round(value, 3 if unit == "ratio" else None),
+        "peak_mib": None if peak != peak else round(peak, 1),
+        "runs": runs,
+        "machine": machine,
+    }
+
+
+def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("what", "value", "unit", "peak MiB")
+    for row in rows:
+        table.add_row(row["name"], f"{row['value']:,}", row["unit"], f"{row['peak_mib']:,}" if row["peak_mib"] else "-")
+    Console().print(table)
