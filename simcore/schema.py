@@ -30,7 +30,12 @@ class Section(BaseModel):
     """A table of a scenario. Unknown keys, wrong types, NaN and infinity are errors; a section never changes."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, validate_default=True, defer_build=True
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        defer_build=True,  # a validator is built when it is first used: importing stays quick
     )
 
 
@@ -83,7 +88,7 @@ class KeyInfo:
     path: str
     """dotted: `memory.blocks`; a key of a list's elements: `model.layer_groups[].window`"""
     type: str
-    """`whole number`, `number`, `true or false`, `text`, `path`, `table` or `list`; several with `or` between"""
+    """`whole number`, `number`, `true or false`, `text`, `path`, `table`, or `list of` these"""
     default: Any
     """REQUIRED: it has to be given; None: it is not set; of a key that goes with another's value: what it is then"""
     unit: str
@@ -134,7 +139,7 @@ def keys(
     for name, field in section.model_fields.items():
         info = _describe(prefix + name, field, _default(section, field), when)
         yield info
-        inner = info.path + ("[]." if info.type == "list" else ".")
+        inner = info.path + ("[]." if info.type.startswith("list") else ".")
         yield from _variants([kind for kind in _unfold(field.annotation).kinds if _is_section(kind)], inner, when)
 
 
@@ -156,13 +161,11 @@ def _describe(path: str, field: FieldInfo, default: Any, when: Mapping[str, str]
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     names = [note.names for note in notes if isinstance(note, OneOf)]
     names += [get_args(kind) for kind in unfolded.kinds if get_origin(kind) is Literal]
-    types = [
-        "text" if get_origin(kind) is Literal else "table" if _is_section(kind) else _TYPES[kind]
-        for kind in unfolded.kinds
-    ]
+    kind = unfolded.kinds[0]  # of a union of sections each is a table
+    type = "text" if get_origin(kind) is Literal else "table" if _is_section(kind) else _TYPES[kind]
     return KeyInfo(
         path=path,
-        type="list" if unfolded.is_list else " or ".join(dict.fromkeys(types)),
+        type=f"list of {type}s" if unfolded.is_list else type,
         default=default,
         unit=str(extra.get("unit", "")),
         choices=tuple(str(name) for group in names for name in group),

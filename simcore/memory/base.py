@@ -24,9 +24,19 @@ class Hit(NamedTuple):
 class Memory(Protocol):
     """Blocks are taken for the tokens of the coming step alone, unless an allocator reserves more."""
 
-    journal: Journal | None
-    evictions: int
-    """cached blocks that lost their content so far"""
+
+    @property
+    def journal(self) -> Journal | None: ...
+
+    @property
+    def evictions(self) -> int:
+        """Cached blocks that lost their content so far."""
+        ...
+
+    @property
+    def chances(self) -> int:
+        """Changes whenever a sequence that was refused as a `whole` might be admitted now; until then it will not."""
+        ...
 
     def turn(self, step: int, now: Tick) -> None:
         """What follows happens in `step`, at `now`."""

@@ -31,6 +31,10 @@ class PagedMemory:
     def evictions(self) -> int:
         return self.pool.evictions
 
+    @property
+    def chances(self) -> int:
+        return self.pool.chances
+
     def turn(self, step: int, now: Tick) -> None:
         self.pool.now = now
         if self.pool.journal is not None:

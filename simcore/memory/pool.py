@@ -34,6 +34,8 @@ class BlockPool:
         """blocks that nobody holds but that are still cached"""
         self.evictions = 0
         """cached blocks that lost their content so far"""
+        self.chances = 0
+        """how often blocks were released or content was cached: what was refused before may be granted after either"""
         self.journal = journal
         self.now: Tick = 0
         self.eviction = eviction
@@ -99,7 +101,8 @@ class BlockPool:
     def register(self, blocks: list[Block], keys: Sequence[Key], sequence: int) -> None:
         """Cache full blocks that one sequence holds under the keys of their content."""
         self.eviction.insert(blocks, keys, self.now)
-        self._enter([(block, key) for block, key in zip(blocks, keys, strict=True) if key < PRIVATE_KEYS])
+        if entries := [(block, key) for block, key in zip(blocks, keys, strict=True) if key < PRIVATE_KEYS]:
+            self._enter(entries)
         if self.journal is not None:
             for block, key in zip(blocks, keys, strict=True):
                 self.journal.write(Event.REGISTER, block, sequence, key, 1)
@@ -119,6 +122,7 @@ class BlockPool:
             for block in reversed(table):
                 others = self._holders.get(block, 1) - 1
                 self.journal.write(Event.FREE, block, sequence, self._keys.get(block, 0), others)
+        self.chances += 1
         uncached = table[registered:]
         self._uncached += uncached
         idle = table[:registered]
@@ -130,6 +134,7 @@ class BlockPool:
         self.free += len(uncached) + len(idle)
 
     def _enter(self, entries: list[tuple[Block, Key]]) -> None:
+        self.chances += 1
         cached = self._cached
         for block, key in entries:
             if key in cached:

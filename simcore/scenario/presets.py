@@ -34,7 +34,7 @@ def read_preset(kind: Kind, name: str) -> dict[str, Any]:
     aliases = {alias: canonical for canonical, preset in presets.items() for alias in preset.get("aliases", ())}
     canonical = aliases.get(name, name)
     if canonical not in presets:
-        near = get_close_matches(name, [*presets, *aliases], n=1)
+        near = get_close_matches(name.lower(), [*presets, *aliases], n=1)
         hint = f'did you mean "{aliases.get(near[0], near[0])}"?' if near else f"there are {', '.join(sorted(presets))}"
         raise InputError(f"no {kind.removesuffix('s')} preset is called {shown(name)}; {hint}")
     return deepcopy(presets[canonical])

@@ -88,9 +88,9 @@ def _locate(detail: ErrorDetails, data: Any) -> _Place:
 
 def _allowed(place: _Place, known: Sequence[KeyInfo]) -> str:
     """What the key's description allows; of a key that several variants have, that of the chosen one."""
-    element = place.key.removesuffix("[]")
-    infos = [info for info in known if info.path == element and place.choices.issuperset(info.when.values())]
-    return infos[0].allowed
+    path = place.key.removesuffix("[]")
+    allowed = next(info.allowed for info in known if info.path == path and place.choices.issuperset(info.when.values()))
+    return f"an element of {allowed}" if place.key.endswith("[]") else allowed
 
 
 def _unknown(place: _Place, known: Sequence[KeyInfo]) -> Problem:

@@ -89,7 +89,7 @@ class Scenario(Section):
     def preset(cls, name: str, overrides: Sequence[str] = ()) -> Self:
         """A scenario that comes with the product, by name or alias. Raises InputError as `load` does."""
         preset = read_preset("scenarios", name)
-        data = {key: value for key, value in preset.items() if key == "name" or key not in ABOUT}
+        data = {item: value for item, value in preset.items() if item == "name" or item not in ABOUT}
         return cls._build(data, overrides, source=f'preset "{preset["name"]}"')
 
     @classmethod

@@ -73,6 +73,8 @@ class Scheduler:
         self._asks = Calendar()
         self._ends = Calendar()
         self._admitted = 0
+        self._refused: Sequence | None = None  # for want of blocks, when the memory's chances were `_refused_at`
+        self._refused_at = 0
         self._closed: list[int] = []
         self._in_flight: deque[list[Sequence]] = deque()  # of each plan, the sequences whose prompt it computes
 
@@ -210,6 +212,8 @@ class Scheduler:
         budget = options.max_num_batched_tokens - len(self.running) - _extra(chunks)
         while budget and self.waiting and len(self.running) < options.max_num_seqs:
             sequence = self.waiting.head()
+            if sequence is self._refused and self.memory.chances == self._refused_at:
+                break
             hit = self.memory.lookup(sequence)
             tokens = min(sequence.length - hit.tokens, longest)
             if tokens > budget:
@@ -218,6 +222,8 @@ class Scheduler:
                 tokens = budget
             spare = self._watermark if self.running else 0
             if self.memory.admit(sequence, tokens, hit, spare, options.reserve_full_prompt) is None:
+                if options.reserve_full_prompt:  # otherwise it depends on the chunk too
+                    self._refused, self._refused_at = sequence, self.memory.chances
                 break
             self.waiting.take()
             self.running.append(sequence)

@@ -22,6 +22,7 @@ SENTENCES = [
         "memory.block_size = 2024-01-31",
         "memory.block_size is 2024-01-31, but must be a whole number from 1 to 65,536 (tokens)",
     ),
+    ("model.layer_groups = [3]", "model.layer_groups[0] is 3, but must be an element of a list of tables"),
     ("scheduler = 3", "scheduler is 3, but must be a table"),
     (
         "model.layer_groups = [{ layers = 0 }]",

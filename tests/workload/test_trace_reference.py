@@ -1,6 +1,7 @@
 """Published traces against REFERENCE.json, which others computed."""
 
 import json
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +66,16 @@ def test_a_trace_is_what_it_is_known_to_be(name: str, sessions: str, traces: Pat
 def lru_hits(workload: Workload, capacity: int) -> int:
     """Blocks found by an LRU cache that is asked for one at a time: it depends on the order of all requests."""
     assert workload.runs
-    cache: dict[int, None] = {}
+    cache: OrderedDict[int, None] = OrderedDict()
     hits = 0
     for block in workload.runs.source.tolist():
         if block in cache:
             hits += 1
-            del cache[block]
-        elif len(cache) == capacity:
-            del cache[next(iter(cache))]
+            cache.move_to_end(block)
+            continue
         cache[block] = None
+        if len(cache) > capacity:
+            cache.popitem(last=False)
     return hits
 
 

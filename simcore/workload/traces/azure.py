@@ -8,6 +8,7 @@ al., DynamoLLM, HPCA 2025.
 """
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -18,7 +19,7 @@ from simcore.workload.traces.files import TraceFile
 from simcore.workload.traces.format import Format, Options
 from simcore.workload.traces.lines import BadLines
 from simcore.workload.traces.table import Parse, each_column
-from simcore.workload.traces.values import count, quoted
+from simcore.workload.traces.values import counts, quoted
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:)([0-5]\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,17 +36,19 @@ def _minute(text: str) -> int | None:
     return since.days * 86_400 + since.seconds
 
 
-def _nanoseconds(name: str, text: str) -> int:
-    """Whole nanoseconds from 1970 to a time stamp."""
-    if match := _TIME.fullmatch(text.strip()):
-        minute, second, fraction, offset = match.groups("")
-        since = _minute(f"{minute}00{offset}")
-        if since is not None:
-            return (since + int(second)) * 10**9 + int(fraction.ljust(9, "0"))
-    raise InputError(f"{name} must be a time like 2023-11-16 18:17:03.9799600, not {quoted(text)}")
+def _nanoseconds(name: str, texts: Sequence[str]) -> list[int]:
+    """Whole nanoseconds from 1970 to each time stamp."""
+    instants = []
+    for text in texts:
+        match = _TIME.fullmatch(text.strip())
+        minute = _minute(match[1] + "00" + (match[4] or "")) if match else None
+        if match is None or minute is None:
+            raise InputError(f"{name} must be a time like 2023-11-16 18:17:03.9799600, not {quoted(text)}")
+        instants.append((minute + int(match[2])) * 10**9 + int((match[3] or "").ljust(9, "0")))
+    return instants
 
 
-_COLUMNS: dict[str, Parse] = {"TIMESTAMP": _nanoseconds, "ContextTokens": count, "GeneratedTokens": count}
+_COLUMNS: dict[str, Parse] = {"TIMESTAMP": _nanoseconds, "ContextTokens": counts, "GeneratedTokens": counts}
 
 
 def _read(file: TraceFile, options: Options) -> Workload:

@@ -11,9 +11,9 @@ from simcore.workload.traces.files import TraceFile
 from simcore.workload.traces.format import Format, Options
 from simcore.workload.traces.lines import BadLines
 from simcore.workload.traces.table import Parse, each_column
-from simcore.workload.traces.values import count, time
+from simcore.workload.traces.values import counts, times
 
-_COLUMNS: dict[str, Parse] = {"Timestamp": time, "Request tokens": count, "Response tokens": count}
+_COLUMNS: dict[str, Parse] = {"Timestamp": times, "Request tokens": counts, "Response tokens": counts}
 
 
 def _read(file: TraceFile, options: Options) -> Workload:

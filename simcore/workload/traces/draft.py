@@ -58,7 +58,10 @@ class Draft:
 
     def add(self, arrival: float, prompt_len: int, output_len: int) -> None:
         """A request whose prompt begins with the runs added since the last one."""
-        self.rows((arrival,), (prompt_len,), (output_len,))
+        self._place.append(len(self.arrival) + self._bad.count)
+        self.arrival.append(arrival)
+        self._prompt_len.append(prompt_len)
+        self._output_len.append(output_len)
         self._run_offsets.append(len(self._run_source))
 
     def add_native(self, arrival: float, prompt_len: int, output_len: int, id: str, priority: int, source: int) -> None:

@@ -21,7 +21,7 @@ from simcore.workload.traces.records import Record, each_object
 from simcore.workload.traces.values import MAX_TOKENS, label, listed, listing, quoted, whole
 
 _NEEDED = frozenset({"id", "arrival", "output_len"})
-_OPTIONAL = frozenset({"priority", "output_segment"})
+_ALWAYS = _NEEDED | {"priority", "output_segment"}
 _HASH_BLOCK = 16
 
 
@@ -31,6 +31,11 @@ class _Reader:
     def __init__(self, bad: BadLines) -> None:
         self.draft = Draft(bad)
         self._lines: dict[str, int] = {}
+        self._prompts = {
+            "prompt_token_ids": (self._token_ids, _ALWAYS | {"prompt_token_ids"}),
+            "prompt_len": (self._hashed, _ALWAYS | {"prompt_len", "prefix_hashes", "hash_block"}),
+            "prompt_segments": (self._segmented, _ALWAYS | {"prompt_segments"}),
+        }
         self._segments = self.draft.scope()
         self._hashes: dict[int, Scope] = {}
         self._pieces: set[int | None] = set()
@@ -57,17 +62,13 @@ class _Reader:
 
     def _prompt(self, record: Record) -> Callable[[Record], int]:
         """The function that adds a prompt's runs and returns its length."""
-        forms = {
-            "prompt_token_ids": (self._token_ids, frozenset[str]()),
-            "prompt_len": (self._hashed, frozenset({"prefix_hashes", "hash_block"})),
-            "prompt_segments": (self._segmented, frozenset[str]()),
-        }
-        found = sorted(forms.keys() & record.keys())
-        if len(found) != 1:
-            raise InputError(f"it must have one of {', '.join(forms)}, and has {' and '.join(found) or 'none'}")
-        prompt, optional = forms[found[0]]
-        if unknown := record.keys() - _NEEDED - _OPTIONAL - optional - {found[0]}:
-            raise InputError(f"{listing(unknown)} has no meaning beside {found[0]}")
+        forms = [form for form in self._prompts if form in record]
+        if len(forms) != 1:
+            found = " and ".join(forms) or "none"
+            raise InputError(f"it must have one of {', '.join(self._prompts)}, and has {found}")
+        prompt, known = self._prompts[forms[0]]
+        if unknown := record.keys() - known:
+            raise InputError(f"{listing(unknown)} has no meaning beside {forms[0]}")
         return prompt
 
     def _token_ids(self, record: Record) -> int:

@@ -36,8 +36,8 @@ def each_line(
 
 
 def text_of(raw: bytes) -> str:
-    """The text of a line, without its end."""
+    """The text of one or some lines, without the end of the last one."""
     try:
-        return raw.decode().rstrip("\r\n")
+        return raw.decode().replace("\r\n", "\n").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise InputError(f"byte {raw[error.start]:#04x} at place {error.start + 1} is not UTF-8") from None

@@ -1,7 +1,7 @@
 """CSV: columns found by name, read column by column, or row by row where a line is broken."""
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice, repeat
 from typing import Any
 
@@ -10,8 +10,8 @@ from simcore.workload.traces.files import TraceFile
 from simcore.workload.traces.lines import BadLines, each_line, text_of
 from simcore.workload.traces.values import listing
 
-Parse = Callable[[str, str], Any]
-"""From the name of a column and the text in it to a value; what is not right is an InputError."""
+Parse = Callable[[str, Sequence[str]], list[Any]]
+"""From the name of a column and the texts in it to values; what is not right is an InputError."""
 
 _BATCH = 4096
 
@@ -45,17 +45,17 @@ def each_column(file: TraceFile, bad: BadLines, columns: Mapping[str, Parse], ad
             raise InputError(f"{file.name}, line {top}: column {column!r} is {state}, the columns are {names}")
     wanted = [(found.index(column), column, parse) for column, parse in columns.items()]
 
-    def parse_rows(*texts: str) -> None:
-        rows = list(map(fields_of, texts))
-        for row in rows:
-            if len(row) != len(found):
-                raise InputError(f"it has {len(row)} fields where the header has {len(found)}")
-        by_column = list(zip(*rows, strict=True))
-        add(*(list(map(parse, repeat(column), by_column[place])) for place, column, parse in wanted))
+    def parse_rows(text: str) -> None:
+        lines = text.split("\n")
+        rows = list(map(fields_of, lines) if '"' in text else map(str.split, lines, repeat(",")))
+        for width in set(map(len, rows)) - {len(found)}:
+            raise InputError(f"it has {width} fields where the header has {len(found)}")
+        texts = list(zip(*rows, strict=True))
+        add(*(parse(column, texts[place]) for place, column, parse in wanted))
 
     lines = islice(file.lines(), 1, None)
     while batch := list(islice(lines, _BATCH)):
         try:
-            parse_rows(*(text_of(raw) for _, raw in batch))
+            parse_rows(text_of(b"".join(raw for _, raw in batch)))
         except InputError:
             each_line(file, bad, lambda _line, text: parse_rows(text), batch)

@@ -1,7 +1,7 @@
 """The one careful reading of numbers and names, for every format: what is not exactly right is an InputError."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from simcore.errors import InputError
@@ -18,23 +18,23 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 
 
 def number(text: str) -> int | float | str:
-    """The number that a field of a CSV line stands for; what is no number stays text, for `whole` to refuse."""
+    """The number that a field of a CSV line stands for; what is no number stays text, which no limit allows."""
+    text = text.strip()
     if text.isdecimal() and text.isascii() and len(text) < 20:
         return int(text)
-    text = text.strip()
     return float(text) if _NUMBER.fullmatch(text) else text
 
 
-def count(name: str, text: str) -> int:
-    """A number of tokens in a CSV line."""
-    if text.isdecimal() and len(text) < 10:
-        return int(text)
-    return whole(name, number(text))
+def counts(name: str, texts: Sequence[str]) -> list[int]:
+    """A CSV column of numbers of tokens."""
+    if "".join(texts).isdecimal() and 0 < min(map(len, texts)) <= max(map(len, texts)) < 10:
+        return list(map(int, texts))
+    return [whole(name, number(text)) for text in texts]
 
 
-def time(name: str, text: str) -> float:
-    """A time in s in a CSV line."""
-    return seconds(name, number(text))
+def times(name: str, texts: Sequence[str]) -> list[float]:
+    """A CSV column of times in s."""
+    return [seconds(name, number(text)) for text in texts]
 
 
 def whole(name: str, value: Any, least: int = 0, most: int = MAX_TOKENS) -> int:

@@ -14,10 +14,10 @@ from simcore.workload.traces.files import TraceFile
 from simcore.workload.traces.format import Format, Options
 from simcore.workload.traces.lines import BadLines
 from simcore.workload.traces.table import Parse, each_column, header
-from simcore.workload.traces.values import count, time
+from simcore.workload.traces.values import counts, times
 
-_LENGTHS: dict[str, Parse] = {"num_prefill_tokens": count, "num_decode_tokens": count}
-_TIMED: dict[str, Parse] = {"arrived_at": time, **_LENGTHS}
+_LENGTHS: dict[str, Parse] = {"num_prefill_tokens": counts, "num_decode_tokens": counts}
+_TIMED: dict[str, Parse] = {"arrived_at": times, **_LENGTHS}
 
 
 def _read(file: TraceFile, options: Options) -> Workload:
