@@ -8,7 +8,7 @@ from app.cli import benchmark, scenario, simulate, trace
 from simcore.errors import InputError
 
 WRONG_INPUT = 2
-INTERRUPTED = 130
+INTERRUPTED = 130  # also what typer makes of Ctrl+C
 
 app = typer.Typer(
     name="kvscope",
@@ -31,13 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"kvscope: {error}", file=sys.stderr)
         return WRONG_INPUT
-    except (KeyboardInterrupt, typer.Abort):
-        print("kvscope: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except typer.BadParameter.__mro__[2] as error:  # what a person typed wrong; typer does not name the class
-        error.show()
+    except typer.TyperException as error:
+        print(f"kvscope: {error.format_message()}; --help explains", file=sys.stderr)
         return WRONG_INPUT
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
+    if code == INTERRUPTED:
+        print("kvscope: interrupted; what was written is whole", file=sys.stderr)
     return int(code or 0)

@@ -31,7 +31,8 @@ LIKE_AZURE_CONVERSATION = (
 """Drawn with the rate, means and spreads of the Azure 2023 conversation trace's first 2,100 s."""
 
 Trace = Annotated[
-    Path | None, typer.Option(help="Play this trace; without it requests like those of Azure's conversations are drawn.")
+    Path | None,
+    typer.Option(help="Play this trace; without it requests like those of Azure's conversations are drawn."),
 ]
 Runs = Annotated[int, typer.Option(min=1, max=100, help="How often each is measured; the median counts.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON list and nothing else.")]

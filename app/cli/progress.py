@@ -1,7 +1,8 @@
 """A progress bar on a terminal, silence in a pipe."""
 
 import sys
-from collections.abc import Iterator, Sequence as Several
+from collections.abc import Iterator
+from collections.abc import Sequence as Several
 from contextlib import contextmanager
 
 from simcore.serving.plan import StepPlan

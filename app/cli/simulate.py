@@ -2,7 +2,6 @@
 
 import json
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated
 import typer
 
 from app.cli.progress import Progress
-from simcore import InputError, Results, Scenario, Simulation
+from simcore import Results, Scenario, Simulation
 from simcore.export.folder import ResultsFolder, replacing
 
 STALLED = 3
@@ -88,7 +87,6 @@ def _report(results: Results, place: Path, as_json: bool) -> int:
         print_summary(results)
         typer.echo(f"results in {place}")
     if results.interrupted:
-        typer.echo("kvscope: interrupted; the results hold what was done until then", err=True)
         return INTERRUPTED
     if results.stalled:
         left = results.unfinished

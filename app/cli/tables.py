@@ -17,7 +17,7 @@ LATENCIES = {
 def print_summary(results: Results) -> None:
     """What a run amounts to."""
     summary, console = results.summary, Console()
-    latencies = Table("seconds", "mean", "p50", "p90", "p99", title="Latency", title_justify="left")
+    latencies = Table("seconds", "mean", "p50", "p90", "p99")
     for key, label in LATENCIES.items():
         latencies.add_row(label, *(_number(value, ".4f") for value in summary[key].values()))
     console.print(latencies)
@@ -26,7 +26,9 @@ def print_summary(results: Results) -> None:
     slots = (memory["blocks"] - 1) * results.scenario.memory.block_size
     rows = {
         "requests": f"{requests['finished']:,} of {requests['total']:,} finished"
-        + "".join(f", {requests[key]:,} {key}" for key in ("rejected", "unfinished", "dropped", "skipped") if requests[key]),
+        + "".join(
+            f", {requests[key]:,} {key}" for key in ("rejected", "unfinished", "dropped", "skipped") if requests[key]
+        ),
         "simulated": f"{summary['end_time']:,.3f} s in {summary['steps']:,} steps",
         "throughput": f"{_number(summary['throughput']['requests_per_s'], '.2f')} requests/s, "
         f"{_number(summary['throughput']['output_tokens_per_s'], ',.0f')} output tokens/s",
@@ -35,8 +37,8 @@ def print_summary(results: Results) -> None:
         "preemptions": f"{summary['preemptions']:,}",
         "blocks used": f"{_number(memory['used_mean'], ',.1f')} mean, {memory['used_peak']:,} peak,"
         f" of {memory['blocks'] - 1:,}",
-        "pool holds": f"{_share(memory['stored_share'], 1)} tokens, {_share(memory['internal_share'], 1)} lost inside blocks"
-        f" (of {slots:,} slots, mean over time)",
+        "pool holds": f"{_share(memory['stored_share'], 1)} tokens, {_share(memory['internal_share'], 1)} lost in blocks,"
+        f" of {slots:,} slots",
     }
     if "goodput" in summary:
         rows["goodput"] = (

@@ -65,7 +65,7 @@ class ResultsFolder:
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def write(self, results: Results, *, perfetto: bool = False) -> Path:
-        """Write all files, the blocks' if there is a journal, and return the folder. Raises InputError if that fails."""
+        """Write all files, blocks.parquet if there is a journal, and return the folder. Raises InputError."""
         place = self._temporary
         with telling_of(self._out or place.parent):
             (place / "scenario.toml").write_text(results.scenario.to_toml(), encoding="utf-8", newline="\n")
@@ -98,7 +98,9 @@ class ResultsFolder:
             if out is not None and out.exists() and not out.is_dir():
                 raise InputError(f"{out}: is a file; --out takes a folder, new or empty")
             if out is not None and not self._force and out.is_dir() and any(out.iterdir()):
-                raise InputError(f"{out}: is not empty; choose another folder, or replace the results in it with --force")
+                raise InputError(
+                    f"{out}: is not empty; choose another folder, or replace the results in it with --force"
+                )
 
     def _publish(self) -> Path:
         self._temporary.chmod(0o755)  # it was made for its owner alone

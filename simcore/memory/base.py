@@ -24,7 +24,6 @@ class Hit(NamedTuple):
 class Memory(Protocol):
     """Blocks are taken for the tokens of the coming step alone, unless an allocator reserves more."""
 
-
     @property
     def journal(self) -> Journal | None: ...
 

@@ -33,7 +33,9 @@ class Results:
     @property
     def unfinished(self) -> list[str]:
         """The ids of the requests that were not served, though they were not refused."""
-        return [self.workload.id_of(row) for row in np.flatnonzero(self.record.requests["status"] == UNFINISHED).tolist()]
+        return [
+            self.workload.id_of(row) for row in np.flatnonzero(self.record.requests["status"] == UNFINISHED).tolist()
+        ]
 
     @property
     def stalled(self) -> bool:

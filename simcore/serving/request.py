@@ -46,8 +46,8 @@ class Sequence:
     """
 
     __slots__ = (
-        "asks", "computed", "end", "ends", "horizon", "id", "length", "offset", "place", "registered", "request", "streak",
-        "tables",
+        "asks", "computed", "end", "ends", "horizon", "id", "length", "offset", "place", "registered", "request",
+        "streak", "tables",
     )  # fmt: skip
 
     def __init__(self, id: int, request: Request, max_model_len: int) -> None:

@@ -30,8 +30,8 @@ class Calendar(defaultdict[int, list[Sequence]]):
 
     def strike(self, step: int, sequence: Sequence) -> None:
         """Take a note back, if its page has not been torn out."""
-        page = self.get(step, ())
-        if sequence in page:
+        page = self.get(step)
+        if page and sequence in page:
             page.remove(sequence)
 
 
@@ -245,7 +245,7 @@ class Scheduler:
             plan.opened[sequence.id] = Opening(request.row, tables, hit.tokens, sequence.length)
 
     def _preempt(self, plan: StepPlan, chunks: dict[Sequence, int], sequence: Sequence, scheduled: bool) -> None:
-        """Free all that a running sequence holds; it will start again. Had the step been given it a token, that is undone.
+        """Free all that a running sequence holds; it will start again. If it was `scheduled` already, that is undone.
 
         But blocks that the step would have filled for it stay in the prefix cache, as in vLLM, though they are never
         computed: a later sequence can hit them.

@@ -88,7 +88,7 @@ class Server:
     def _serve(self) -> Events:
         env, scheduler, executor, observers = self._env, self.scheduler, self._executor, self._observers
         while not self.stopped:
-            start = env.now
+            start = int(env.now)
             plan = scheduler.schedule(start)
             if plan is None:
                 yield from self._wait()
@@ -99,7 +99,7 @@ class Server:
                 observer.planned(plan, start, outcome.ticks)
             if outcome.ticks:
                 yield Pause(env, outcome.ticks)
-            ended = scheduler.commit(plan, outcome, env.now)
+            ended = scheduler.commit(plan, outcome, int(env.now))
             for observer in observers:
                 observer.committed(plan, ended)
             for sequence in ended:
@@ -136,7 +136,7 @@ class World:
         self._max_model_len = max_model_len
         self._sequences = 0
         self._followers: dict[int, list[int]] = defaultdict(list)
-        rows = range(len(workload))
+        rows: Iterable[int] = range(len(workload))
         if workload.after is not None:
             rows = np.flatnonzero(workload.after == OPEN).tolist()
             for row in np.flatnonzero(workload.after != OPEN).tolist():

@@ -13,8 +13,8 @@ class Eviction(Protocol):
     """An order among the cached blocks of a pool.
 
     A cached block is *pinned* while a sequence holds it and *idle* otherwise; only idle blocks can be victims. Blocks
-    that hold nothing worth keeping are not the policy's business: the pool gives those away first. Blocks come in lists,
-    because a sequence takes and leaves many at once.
+    that hold nothing worth keeping are not the policy's business: the pool gives those away first. Blocks come in
+    lists, because a sequence takes and leaves many at once.
     """
 
     hears_inserts: bool
