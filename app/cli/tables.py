@@ -1,5 +1,8 @@
 """Results as tables for people."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 
@@ -12,48 +15,48 @@ LATENCIES = {
     "tpot": "per output token (TPOT)",
     "e2e": "whole request (E2E)",
 }
+NOT_FINISHED = ("rejected", "unfinished", "dropped", "skipped")
 
 
-def print_summary(results: Results) -> None:
-    """What a run amounts to."""
-    summary, console = results.summary, Console()
+def print_summary(results: Results, console: Console | None = None) -> None:
+    """What a run amounts to: latencies, and then what happened to the memory."""
+    summary = results.summary
     latencies = Table("seconds", "mean", "p50", "p90", "p99")
     for key, label in LATENCIES.items():
         latencies.add_row(label, *(_number(value, ".4f") for value in summary[key].values()))
-    console.print(latencies)
-
-    requests, memory, hits = summary["requests"], summary["memory"], summary["hits"]
-    slots = (memory["blocks"] - 1) * results.scenario.memory.block_size
-    rows = {
-        "requests": f"{requests['finished']:,} of {requests['total']:,} finished"
-        + "".join(
-            f", {requests[key]:,} {key}" for key in ("rejected", "unfinished", "dropped", "skipped") if requests[key]
-        ),
-        "simulated": f"{summary['end_time']:,.3f} s in {summary['steps']:,} steps",
-        "throughput": f"{_number(summary['throughput']['requests_per_s'], '.2f')} requests/s, "
-        f"{_number(summary['throughput']['output_tokens_per_s'], ',.0f')} output tokens/s",
-        "prefix cache": f"{hits['hit_tokens']:,} of {hits['query_tokens']:,} tokens hit"
-        f" ({_share(hits['hit_tokens'], hits['query_tokens'])}), {summary['evictions']:,} blocks evicted",
-        "preemptions": f"{summary['preemptions']:,}",
-        "blocks used": f"{_number(memory['used_mean'], ',.1f')} mean, {memory['used_peak']:,} peak,"
-        f" of {memory['blocks'] - 1:,}",
-        "pool holds": f"{_share(memory['stored_share'], 1)} tokens, {_share(memory['internal_share'], 1)} lost in blocks,"
-        f" of {slots:,} slots",
-    }
-    if "goodput" in summary:
-        rows["goodput"] = (
-            f"{_number(summary['goodput']['requests_per_s'], '.2f')} requests/s"
-            f" ({_share(summary['goodput']['share'], 1)} keep the objective)"
-        )
     facts = Table.grid(padding=(0, 2))
-    for label, text in rows.items():
+    for label, text in _facts(summary):
         facts.add_row(f"[bold]{label}[/]", text)
+    console = console or Console()
+    console.print(latencies)
     console.print(facts)
+
+
+def _facts(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    requests, hits, memory, rates = (summary[key] for key in ("requests", "hits", "memory", "throughput"))
+    others = [f"{requests[key]:,} {key}" for key in NOT_FINISHED if requests[key]]
+    yield "requests", ", ".join([f"{requests['finished']:,} of {requests['total']:,} finished", *others])
+    yield "simulated", f"{summary['end_time']:,.3f} s in {summary['steps']:,} steps"
+    per_second, tokens = _number(rates["requests_per_s"], ",.2f"), _number(rates["output_tokens_per_s"], ",.0f")
+    yield "throughput", f"{per_second} requests/s, {tokens} output tokens/s"
+    if "goodput" in summary:
+        good = summary["goodput"]
+        yield (
+            "goodput",
+            f"{_number(good['requests_per_s'], ',.2f')} requests/s, {_share(good['share'])} of the requests",
+        )
+    hit = _share(hits["hit_tokens"] / hits["query_tokens"] if hits["query_tokens"] else None)
+    yield "prefix cache", f"{hit} of the tokens looked up were hit, {summary['evictions']:,} blocks evicted"
+    yield "preemptions", f"{summary['preemptions']:,}"
+    mean, peak = _number(memory["used_mean"], ",.1f"), f"{memory['used_peak']:,}"
+    yield "blocks used", f"{mean} on average, {peak} at most, of {memory['blocks'] - 1:,}"
+    stored, lost = _share(memory["stored_share"]), _share(memory["internal_share"])
+    yield "pool", f"{stored} holds tokens, {lost} is lost inside blocks, on average"
 
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _share(part: float | None, whole: float) -> str:
-    return "-" if part is None or not whole else f"{part / whole:.1%}"
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"

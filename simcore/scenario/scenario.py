@@ -52,6 +52,13 @@ class Scenario(Section):
         """The longest sequence in tokens, prompt and output together; that of the model where none is asked for."""
         return self.scheduler.max_model_len or self.model.resolve().max_model_len or UNLIMITED
 
+    @field_validator("workload")
+    @classmethod
+    def _one_sample(cls, workload: WorkloadSection) -> WorkloadSection:
+        if (workload.samples or 1) > 1:
+            raise UnsupportedError("several samples of one request cannot be simulated yet: workload.samples must be 1")
+        return workload
+
     @field_validator("model")
     @classmethod
     def _can_be_simulated(cls, model: ModelSection) -> ModelSection:
