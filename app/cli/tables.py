@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from simcore import Results
 
@@ -15,15 +16,18 @@ LATENCIES = {
     "tpot": "per output token (TPOT)",
     "e2e": "whole request (E2E)",
 }
+SPREAD = ("mean", "p50", "p90", "p99")
 NOT_FINISHED = ("rejected", "unfinished", "dropped", "skipped")
 
 
 def print_summary(results: Results, console: Console | None = None) -> None:
     """What a run amounts to: latencies, and then what happened to the memory."""
     summary = results.summary
-    latencies = Table("seconds", "mean", "p50", "p90", "p99")
+    latencies = Table(
+        Column("seconds"), *(Column(name, justify="right") for name in SPREAD), box=SIMPLE_HEAD, padding=(0, 2, 0, 0)
+    )
     for key, label in LATENCIES.items():
-        latencies.add_row(label, *(_number(value, ".4f") for value in summary[key].values()))
+        latencies.add_row(label, *(_number(value, ".4f") for value in (summary[key][name] for name in SPREAD)))
     facts = Table.grid(padding=(0, 2))
     for label, text in _facts(summary):
         facts.add_row(f"[bold]{label}[/]", text)

@@ -6,7 +6,6 @@ is an object, the free queue is a list, and the hash of a block is all the token
 Time is counted in ticks of 2^-40 s.
 """
 
-from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from zlib import crc32
@@ -66,9 +65,13 @@ class Request:
     registered: int = 0
     """leading blocks of the table that are in the prefix cache"""
     status: str = "unfinished"
+    first_scheduled: int | None = None
+    finished: int | None = None
+    token_steps: list[int] = field(default_factory=list)
+    """the steps that sampled a token of it"""
     first_token: int | None = None
-    end: int | None = None
     preemptions: int = 0
+    query_tokens: int = 0
     hit_first: int | None = None
     hit_total: int = 0
     scheduled: int = 0
@@ -144,38 +147,33 @@ class Server:
         self.running: list[Request] = []
         self.steps: list[dict] = []
         self.now = 0
-        self.query_tokens = 0
-        self.stalled = False
 
     def run(self) -> list[dict]:
-        """A record for each step, in the format of the recorded cases, and then of the pool as it stands after it."""
+        """A record for each step: the fields of the recorded cases, and then what else there is to compare."""
+        stalled = False
         while True:
             while self.coming and self.coming[0].arrival <= self.now:
-                self.arrive(self.coming.pop(0))
-            if not self.waiting and not self.running:
-                if not self.coming:
-                    return self.steps
-                self.now = self.coming[0].arrival
-                continue
+                if self.accepts(request := self.coming.pop(0)):
+                    self.waiting.append(request)
+                    stalled = False
             if len(self.steps) == self.config.max_steps:
-                self.stalled = True
                 return self.steps
-            record = self.step()
-            self.steps.append(record)
-            if record.get("stall"):
-                if not self.coming:
-                    self.stalled = True
-                    return self.steps
+            if (self.waiting or self.running) and not stalled:
+                self.steps.append(self.step())
+                stalled = "stall" in self.steps[-1]
+            elif self.coming:
                 self.now = self.coming[0].arrival
+            else:
+                return self.steps
 
-    def arrive(self, request: Request) -> None:
+    def accepts(self, request: Request) -> bool:
         config = self.config
         longest = min(request.prompt_len + len(request.future) - 1, config.max_model_len - 1)
         never = config.never_fits == "reject" and blocks_of(longest, config.block_size) > config.blocks - 1
         if request.prompt_len >= config.max_model_len or never:
             request.status = "rejected"
-        else:
-            self.waiting.append(request)
+            return False
+        return True
 
     def step(self) -> dict:
         """One round of schedule(), the model and update_from_output()."""
@@ -194,43 +192,68 @@ class Server:
             for request, _, _ in self.scheduled[already:]:
                 (resumed if request.preemptions else new).append(request.id)
 
+        running, waiting, start = len(self.running), len(self.waiting), self.now
         sched = [[request.id, n, request.computed] for request, n, _ in self.scheduled]
         hits = {request.id: request.computed for request, _, _ in self.scheduled if request.id in new + resumed}
-        free_after_schedule = len(self.pool.queue)
-        duration = 0
-        if sched:
-            context = sum(before + n for _, n, before in sched)
-            per_token, per_context = ticks(self.config.per_token), ticks(self.config.per_context_token)
-            duration = ticks(self.config.step) + per_token * sum(n for _, n, _ in sched) + per_context * context
-        start, self.now = self.now, self.now + duration
+        for request, n, _ in self.scheduled:
+            request.computed += n
+            request.scheduled += n
+        free = list(self.pool.queue)
+        stored = self.stored()
+        self.now += self.duration()
         finished = self.update()
 
         queue = [block.id for block in self.pool.queue]
         record = {
             "i": len(self.steps),
             "t": start / SECOND,
-            "dt": duration / SECOND,
+            "dt": (self.now - start) / SECOND,
             "sched": sched,
             "new": new,
             "resumed": resumed,
             "preempted": [request.id for request in self.preempted],
             "hits": hits,
             "evicted": len(self.pool.evicted),
-            "evicted_ids": self.pool.evicted,
-            "free_sched": free_after_schedule,
+            "free_sched": len(free),
             "blocks": {request.id: ids for request, _, ids in self.scheduled if ids},
+            "evicted_ids": self.pool.evicted,
             "finished": finished,
             "free": len(queue),
             "used": self.config.blocks - 1 - len(queue),
             "freeq_crc": crc32(",".join(map(str, queue)).encode()),
+            "start": start,
             "end": self.now,
+            "running": running,
+            "waiting": waiting,
+            "idle": sum(block.hash is not None for block in free),
+            "stored": stored,
             "queue": queue,
-            "refs": dict(Counter(block.id for request in self.running for block in request.table)),
+            "refs": {block.id: block.refs for block in self.pool.blocks if block.refs},
             "cached": {block.id: block.hash for block in self.pool.blocks if block.hash is not None},
         }
         if not sched and not self.preempted:
             record["stall"] = True
         return record
+
+    def duration(self) -> int:
+        if not self.scheduled:
+            return 0
+        tokens = sum(n for _, n, _ in self.scheduled)
+        context = sum(request.computed for request, _, _ in self.scheduled)
+        step, per_token, per_context_token = map(
+            ticks, (self.config.step, self.config.per_token, self.config.per_context_token)
+        )
+        return step + per_token * tokens + per_context_token * context
+
+    def stored(self) -> int:
+        """Tokens in the blocks that somebody holds, once the step is done; those of shared blocks once."""
+        size = self.config.block_size
+        tokens: dict[int, int] = {}
+        for request in self.running:
+            for place, block in enumerate(request.table):
+                filled = min(max(request.computed - place * size, 0), size)
+                tokens[block.id] = max(tokens.get(block.id, 0), filled)
+        return sum(tokens.values())
 
     def schedule_running(self) -> None:
         i = 0
@@ -266,10 +289,10 @@ class Server:
             self.waiting.remove(request)
             self.running.append(request)
             request.computed = len(hits) * self.config.block_size
-            self.query_tokens += len(request.tokens)
+            request.query_tokens += len(request.tokens)
             request.hit_total += request.computed
-            if request.hit_first is None:
-                request.hit_first = request.computed
+            if request.first_scheduled is None:
+                request.first_scheduled, request.hit_first = self.now, request.computed
             self.scheduled.append((request, n, [block.id for block in request.table]))
             self.budget -= n
 
@@ -342,17 +365,16 @@ class Server:
     def update(self) -> list[str]:
         """Take the step's outputs: append tokens, end requests. Returns the ids of those that have ended."""
         finished = []
-        for request, n, _ in self.scheduled:
-            request.computed += n
-            request.scheduled += n
+        for request, _, _ in self.scheduled:
             if request.computed < len(request.tokens):
                 continue
             request.tokens.append(request.future.pop(0))
+            request.token_steps.append(len(self.steps))
             if request.first_token is None:
                 request.first_token = self.now
             if not request.future or len(request.tokens) >= self.config.max_model_len:
                 request.status = "finished"
-                request.end = self.now
+                request.finished = self.now
                 self.release(request)
                 self.running.remove(request)
                 finished.append(request.id)

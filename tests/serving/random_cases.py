@@ -1,0 +1,135 @@
+"""Small random scenarios that reach every rule of the scheduler: little memory, shared prefixes, arrivals that tie."""
+
+from random import Random
+from typing import Any
+
+from tests.serving.reference import SECOND, Config, Server
+
+Line = dict[str, Any]
+
+GRID = 2**-10
+"""s; where steps last whole multiples of it and arrivals are such, many of them coincide"""
+
+
+def draw_case(seed: int) -> tuple[Config, list[Line]]:
+    """A configuration and the lines of a workload in the native format, not sorted by arrival."""
+    rng = Random(seed)
+    config = draw_config(rng)
+    lines = Prompts(rng, config).lines(rng.randint(5, 20))
+    for line in lines:
+        line["arrival"] = 0.0
+    spread = rng.choice((0, 1, 8, 30)) * (config.step + 8 * config.per_token + 60 * config.per_context_token)
+    for line in lines:
+        line["arrival"] = rng.uniform(0, spread) // GRID * GRID if rng.random() < 0.7 else rng.uniform(0, spread)
+    if rng.random() < 0.5:
+        meet_ends_of_steps(rng, config, lines)
+    rng.shuffle(lines)
+    return config, lines
+
+
+def draw_config(rng: Random) -> Config:
+    max_num_seqs = rng.randint(1, 8)
+    budget = max_num_seqs + rng.choice((0, rng.randint(0, 8), rng.randint(8, 50)))
+    max_model_len = rng.choice((1000, 1000, rng.randint(8, 60)))
+    chunked_prefill = rng.random() < 0.75
+    if not chunked_prefill:
+        max_model_len = rng.randint(8, 60)
+        budget = max(budget, max_model_len + rng.choice((0, 5)))
+    step, per_token, per_context_token = draw_timing(rng)
+    return Config(
+        blocks=rng.randint(4, rng.choice((8, 20, 60))),
+        block_size=rng.choice((1, 2, 3, 4, 4, 5, 7, 8, 11, 16)),
+        prefix_caching=rng.random() < 0.75,
+        policy=rng.choice(("fcfs", "priority")),
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=budget,
+        max_model_len=max_model_len,
+        chunked_prefill=chunked_prefill,
+        long_prefill_token_threshold=rng.choice((0, 0, rng.randint(1, min(12, max_model_len)))),
+        watermark=rng.choice((0.0, 0.0, 0.1, 0.25, rng.uniform(0, 0.6))),
+        reserve_full_prompt=rng.random() < 0.6,
+        never_fits=rng.choice(("wait", "reject")),
+        max_steps=rng.choice((150, 150, 150, rng.randint(1, 40))),
+        step=step,
+        per_token=per_token,
+        per_context_token=per_context_token,
+    )
+
+
+def draw_timing(rng: Random) -> tuple[float, float, float]:
+    if rng.random() < 0.5:
+        return rng.randint(0, 4) * GRID, rng.randint(0, 1) * GRID, rng.choice((0, 0, 1)) * GRID
+    return tuple(rng.choice((0.0, rng.uniform(0, most))) for most in (0.02, 0.001, 0.0001))
+
+
+def meet_ends_of_steps(rng: Random, config: Config, lines: list[Line]) -> None:
+    """Let the later half arrive at the very ticks at which steps of the earlier half end."""
+    lines.sort(key=lambda line: line["arrival"])
+    half = len(lines) // 2
+    server = Server(config, lines[:half])
+    ends = [record["end"] / SECOND for record in server.run()[:20]] or [0.0]
+    for line in lines[half:]:
+        line["arrival"] = rng.choice(ends)
+
+
+class Prompts:
+    """Draws requests that share what they begin with, in all forms of the native format."""
+
+    def __init__(self, rng: Random, config: Config) -> None:
+        self.rng = rng
+        self.block_size = config.block_size
+        self.most = min((config.blocks - 1) * config.block_size + 3, 60)
+        self.forms = rng.choice(((self.segments,), (self.segments, self.hashes, self.token_ids, self.unique)))
+        self.hash_blocks = rng.choices((1, 2, 3, 4, 6, 8, 16, 20), k=2)
+        self.talks: list[list[list[int]]] = []
+        self.vocabulary = rng.choices(range(50), k=3 * self.most)
+
+    def lines(self, count: int) -> list[Line]:
+        rng = self.rng
+        ids = rng.sample([f"r{i}" for i in range(count)], count)
+        longest_output = rng.choice((3, 12, 25))
+        lines: list[Line] = []
+        for id in ids:
+            prompt = rng.choice(self.forms)()
+            line = {"id": id, "output_len": rng.randint(1, longest_output)} | prompt
+            if "prompt_segments" in line:
+                line["output_segment"] = rng.choice((rng.randint(100, 103), rng.randint(200, 250)))
+                talk = [*line["prompt_segments"], [line["output_segment"], rng.randint(0, line["output_len"])]]
+                self.talks.append(talk)
+            elif rng.random() < 0.3:
+                line["output_segment"] = rng.randint(100, 103)
+            if rng.random() < 0.8:
+                line["priority"] = rng.choice((-1, 0, 2))
+            lines.append(line)
+        return lines
+
+    def length(self) -> int:
+        whole = self.block_size * self.rng.randint(1, 4)  # where a hit must leave a block out
+        return min(self.rng.choice((whole, self.rng.randint(1, 6), self.rng.randint(1, self.most))), self.most)
+
+    def segments(self) -> Line:
+        """A conversation's next turn, or the first one of a new conversation."""
+        rng = self.rng
+        system = [[rng.randint(1, 2), rng.choice((0, self.block_size, 2 * self.block_size, rng.randint(0, 12)))]]
+        before = rng.choice(self.talks) if self.talks and rng.random() < 0.6 else system
+        if sum(n for _, n in before) >= self.most:
+            before = system
+        now = [[rng.choice((rng.randint(10, 12), rng.randint(20, 90))), self.length() if rng.random() < 0.7 else 1]]
+        return {"prompt_segments": before + now}
+
+    def hashes(self) -> Line:
+        """A path in a small tree of hashes, its last piece cut, and a tail of its own."""
+        rng, length = self.rng, self.length()
+        size = rng.choice(self.hash_blocks)
+        pieces = min(rng.randint(0, 8), -(-length // size))
+        return {"prompt_len": length, "prefix_hashes": [rng.randint(0, 1) for _ in range(pieces)], "hash_block": size}
+
+    def token_ids(self) -> Line:
+        """The beginning of one text, and tokens that may or may not go on with it."""
+        rng, length = self.rng, self.length()
+        same = rng.randint(0, length)
+        tail = [rng.randint(0, 2) for _ in range(length - same)]
+        return {"prompt_token_ids": self.vocabulary[:same] + tail}
+
+    def unique(self) -> Line:
+        return {"prompt_len": self.length()}

@@ -1,0 +1,61 @@
+"""Nothing is lost, and nothing counted twice: tokens, blocks and requests."""
+
+import numpy as np
+from hypothesis import given
+
+from simcore import Scenario, Workload, simulate
+from simcore.record.recorder import FINISHED
+from tests.theory.random_runs import scenarios, workloads
+
+
+@given(scenarios(ends=False), workloads())
+def test_tokens(scenario: Scenario, workload: Workload) -> None:
+    results = simulate(scenario, workload=workload)
+    requests, summary = results.record.requests, results.summary
+    computed, hit = requests["computed_tokens"], requests["hit_tokens"]
+    assert computed.sum() == results.record.steps["scheduled_tokens"].sum() == summary["tokens"]["scheduled"]
+    assert (computed >= 0).all()
+    assert hit.sum() == results.record.steps["hit_tokens"].sum() == summary["hits"]["hit_tokens"]
+    assert (hit % scenario.memory.block_size == 0).all()
+
+    length = np.minimum(workload.prompt_len + workload.output_len, scenario.max_model_len)
+    finished = requests["status"] == FINISHED
+    assert (requests["output_tokens"][finished] == (length - workload.prompt_len)[finished]).all()
+    needed = length - 1  # the last token is sampled, but never computed
+    undisturbed = finished & (requests["preemptions"] == 0)
+    assert (hit + computed == needed)[undisturbed].all()
+    if scenario.scheduler.policy == "fcfs":  # by priority, a hit may be on blocks that were taken back half computed
+        assert (hit + computed >= needed)[finished].all()
+
+
+@given(scenarios(ends=False), workloads())
+def test_blocks(scenario: Scenario, workload: Workload) -> None:
+    results = simulate(scenario, workload=workload)
+    usable, size = scenario.memory.blocks - 1, scenario.memory.block_size
+    steps = results.record.steps
+    used, cached, free = steps["blocks_used"], steps["blocks_cached"], steps["blocks_free"]
+    assert (used + cached + free == usable).all()
+    assert (np.minimum(np.minimum(used, cached), free) >= 0).all()
+    stored = steps["tokens_stored"]
+    assert (stored <= used * size).all()
+    assert (stored >= used).all(), "a block is held for a token at least"
+    if not scenario.memory.prefix_caching:
+        assert not cached.any()
+        assert not steps["evictions"].any()
+        assert not steps["hit_tokens"].any()
+
+
+@given(scenarios(), workloads())
+def test_requests_and_time(scenario: Scenario, workload: Workload) -> None:
+    results = simulate(scenario, workload=workload)
+    counts = results.summary["requests"]
+    assert counts["finished"] + counts["rejected"] == counts["total"] == len(workload)
+    requests, steps = results.record.requests, results.record.steps
+    assert requests["preemptions"].sum() == steps["preemptions"].sum()
+    finished = requests["status"] == FINISHED
+    instants = np.stack([requests[name] for name in ("arrival", "first_scheduled", "first_token", "finished")])
+    assert (np.diff(instants[:, finished], axis=0) >= 0).all()
+    assert (steps["dt"] >= 0).all()
+    assert (steps["t"][1:] >= (steps["t"] + steps["dt"])[:-1]).all(), "steps do not overlap"
+    assert (steps["running"] <= scenario.scheduler.max_num_seqs).all()
+    assert (steps["scheduled_tokens"] <= scenario.scheduler.max_num_batched_tokens).all()
