@@ -66,8 +66,15 @@ class SchedulerSection(Section):
     )
 
     @model_validator(mode="after")
-    def _budget_for_all(self) -> Self:
+    def _keys_fit_together(self) -> Self:
+        problems = {}
         if self.max_num_batched_tokens < self.max_num_seqs:
-            problem = f"must be at least scheduler.max_num_seqs ({self.max_num_seqs})"
-            raise Misfit(self, {"max_num_batched_tokens": problem})
+            problems["max_num_batched_tokens"] = f"must be at least scheduler.max_num_seqs ({self.max_num_seqs})"
+        if self.never_fits == "wait" and not self.reserve_full_prompt and not self.max_steps:
+            problems["max_steps"] = (
+                'must be above 0 with never_fits = "wait" and reserve_full_prompt = false: a request that never fits is '
+                "then recomputed and preempted for ever"
+            )
+        if problems:
+            raise Misfit(self, problems)
         return self

@@ -72,8 +72,9 @@ class Server:
         self._on_end = on_end
         self._max_steps = max_steps
         self._work = env.event()
+        self.stopping = False
+        """The step it is in, if any, is its last."""
         self.stopped = False
-        """It takes no further step."""
         env.process(self._serve())
 
     def submit(self, sequence: Sequence) -> bool:
@@ -87,7 +88,7 @@ class Server:
 
     def _serve(self) -> Events:
         env, scheduler, executor, observers = self._env, self.scheduler, self._executor, self._observers
-        while not self.stopped:
+        while not self.stopping:
             start = int(env.now)
             plan = scheduler.schedule(start)
             if plan is None:
@@ -102,12 +103,15 @@ class Server:
             ended = scheduler.commit(plan, outcome, int(env.now))
             for observer in observers:
                 observer.committed(plan, ended)
-            for sequence in ended:
-                self._on_end(sequence)
+            if ended:
+                for sequence in ended:
+                    self._on_end(sequence)
+                yield Pause(env)  # somebody may have waited for the end of one, and arrive at once
             if plan.index + 1 == self._max_steps:
-                self.stopped = True
+                self.stopping = True
             elif plan.stalled:
                 yield from self._wait()  # only another arrival can change anything
+        self.stopped = True
 
     def _wait(self) -> Events:
         self._work = self._env.event()
@@ -160,7 +164,7 @@ class World:
 
     def stop(self) -> None:
         """End the run after the current step: what is recorded is whole. May be called from a signal handler."""
-        self.server.stopped = True
+        self.server.stopping = True
 
     def _arrivals(self, rows: Iterable[int]) -> Events:
         """The requests that wait for nobody, in the order of the workload."""
