@@ -1,9 +1,12 @@
 """Every change of a block, written once: the step log, time travel and `blocks.parquet` all read this."""
 
-from array import array
 from enum import IntEnum
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from simcore.record.rows import Rows
 from simcore.ticks import Tick
 
 NOBODY = -1
@@ -41,24 +44,25 @@ class Entry(NamedTuple):
 class Journal:
     """Append-only; 56 bytes an entry."""
 
-    WIDTH = len(Entry._fields)
-
     def __init__(self) -> None:
-        self.cells = array("q")
+        self._rows = Rows(len(Entry._fields))
         self._step = 0
         self._now: Tick = 0
 
     def __len__(self) -> int:
-        return len(self.cells) // self.WIDTH
+        return len(self._rows)
 
     def turn(self, step: int, now: Tick) -> None:
         """What follows happens in `step`, at `now`."""
         self._step, self._now = step, now
 
     def write(self, event: Event, block: int, sequence: int, key: int, refs: int) -> None:
-        self.cells.extend((self._step, self._now, event, block, sequence, key, refs))
+        self._rows.append(self._step, self._now, event, block, sequence, key, refs)
 
     def since(self, mark: int) -> list[Entry]:
         """The entries after the first `mark` ones."""
-        cells, width = self.cells, self.WIDTH
-        return [Entry(*cells[i : i + width]) for i in range(mark * width, len(cells), width)]
+        return [Entry(*row) for row in self._rows.table(mark).tolist()]
+
+    def columns(self) -> dict[str, NDArray[np.int64]]:
+        """Each field of all entries as a column."""
+        return self._rows.columns(Entry._fields)

@@ -1,11 +1,11 @@
 """What was seen, in columns: one row a step, one row a request."""
 
-from array import array
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simcore.record.rows import Rows
 from simcore.serving.plan import StepPlan
 from simcore.serving.request import NEVER, Sequence
 from simcore.serving.scheduler import Scheduler
@@ -65,11 +65,11 @@ class Recorder:
     def __init__(self, scheduler: Scheduler, requests: int) -> None:
         self._scheduler = scheduler
         self._memory = scheduler.memory
-        self._steps = array("q")
-        self._requests = array("q")
-        self._streaks = array("q")
-        self._sequences = array("q")
-        self._rows = requests
+        self._steps = Rows(len(STEP_COLUMNS))
+        self._requests = Rows(len(REQUEST_COLUMNS))
+        self._streaks = Rows(3)
+        self._sequences = Rows(1)
+        self._total = requests
         self._committed = 0
 
     def arrived(self, sequence: Sequence, accepted: bool) -> None:
@@ -80,21 +80,19 @@ class Recorder:
     def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
         scheduler = self._scheduler
         used, cached, free, stored = self._memory.usage(scheduler.computed)
-        self._steps.extend(
-            (
-                start,
-                ticks,
-                len(scheduler.running),
-                len(scheduler.waiting),
-                plan.tokens,
-                used,
-                cached,
-                free,
-                stored,
-                sum(opening.computed for opening in plan.opened.values()) if plan.opened else 0,
-                len(plan.preempted),
-                self._memory.evictions,
-            )
+        self._steps.append(
+            start,
+            ticks,
+            len(scheduler.running),
+            len(scheduler.waiting),
+            plan.tokens,
+            used,
+            cached,
+            free,
+            stored,
+            sum(opening.computed for opening in plan.opened.values()) if plan.opened else 0,
+            len(plan.preempted),
+            self._memory.evictions,
         )
 
     def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
@@ -109,48 +107,37 @@ class Recorder:
             sequence.request.computed_tokens += sequence.computed
             self._close(sequence, UNFINISHED)
 
-        steps = _columns(self._steps, STEP_COLUMNS)
-        steps = {name: column[: self._committed] for name, column in steps.items()}
+        steps = {name: column[: self._committed] for name, column in self._steps.columns(STEP_COLUMNS).items()}
         steps["evictions"] = np.diff(steps["evictions"], prepend=0)
 
-        closed = _columns(self._requests, REQUEST_COLUMNS)
+        closed = self._requests.columns(REQUEST_COLUMNS)
         requests = {}
         for name, column in closed.items():
-            requests[name] = np.full(self._rows, _UNSEEN.get(name, NEVER), np.int64)
+            requests[name] = np.full(self._total, _UNSEEN.get(name, NEVER), np.int64)
             requests[name][closed["row"]] = column
-        requests["row"] = np.arange(self._rows)
+        requests["row"] = np.arange(self._total)
 
-        return Record(steps, requests, _table(self._streaks, 3), _table(self._sequences, 1)[:, 0])
+        return Record(steps, requests, self._streaks.table(), self._sequences.table()[:, 0])
 
     def _close(self, sequence: Sequence, status: int) -> None:
         request = sequence.request
-        self._requests.extend(
-            (
-                request.row,
-                status,
-                request.arrival,
-                request.first_scheduled,
-                request.first_token,
-                request.finished,
-                request.preemptions,
-                request.query_tokens,
-                request.hit_tokens_first,
-                request.hit_tokens,
-                request.computed_tokens,
-                sequence.length - request.prompt_len,
-            )
+        self._requests.append(
+            request.row,
+            status,
+            request.arrival,
+            request.first_scheduled,
+            request.first_token,
+            request.finished,
+            request.preemptions,
+            request.query_tokens,
+            request.hit_tokens_first,
+            request.hit_tokens,
+            request.computed_tokens,
+            sequence.length - request.prompt_len,
         )
         for first, steps in request.streaks:
-            self._streaks.extend((request.row, first, steps))
+            self._streaks.append(request.row, first, steps)
 
 
 _UNSEEN = {"status": UNFINISHED} | dict.fromkeys(REQUEST_COLUMNS[REQUEST_COLUMNS.index("preemptions") :], 0)
 """What stands for a request that never arrived, where it is not NEVER."""
-
-
-def _table(cells: "array[int]", width: int) -> Ticks:
-    return np.array(cells, np.int64).reshape(-1, width)
-
-
-def _columns(cells: "array[int]", names: tuple[str, ...]) -> dict[str, Ticks]:
-    return dict(zip(names, np.ascontiguousarray(_table(cells, len(names)).T), strict=True))

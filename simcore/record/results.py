@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simcore.record import metrics
-from simcore.record.journal import NOBODY, Entry, Event, Journal
+from simcore.record.journal import NOBODY, Event, Journal
 from simcore.record.recorder import STATUS, STEP_COLUMNS, UNFINISHED, Record
 from simcore.scenario import Scenario
 from simcore.ticks import TICKS_PER_SECOND
@@ -101,8 +101,7 @@ class Results:
 
         if self.journal is None:
             raise ValueError("the run kept no journal of its blocks: simulate(..., journal=True)")
-        cells = np.array(self.journal.cells, np.int64).reshape(-1, Journal.WIDTH)
-        columns = dict(zip(Entry._fields, cells.T, strict=True))
+        columns = self.journal.columns()
         ids = pl.Series([self.workload.id_of(row) for row in self.record.sequences.tolist()], dtype=pl.String)
         owner = pl.Series(columns["sequence"])
         return pl.DataFrame(

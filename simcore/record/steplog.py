@@ -19,6 +19,7 @@ class StepLog:
         self._pool = memory.pool
         self._journal = journal
         self._mark = 0
+        self._checksum = 0
         self._ids: list[str] = []
         self._seen: set[int] = set()
         self._line: dict[str, object] = {}
@@ -55,7 +56,9 @@ class StepLog:
         self._line["finished"] = [sequence.request.id for sequence in ended]
         self._line["free"] = self._pool.free
         self._line["used"] = self._pool.blocks - 1 - self._pool.free
-        self._line["freeq_crc"] = crc32(",".join(map(str, self._pool.free_queue())).encode())
+        if len(self._journal) > self._mark or not plan.index:  # otherwise the queue is what it was
+            self._checksum = crc32(",".join(map(str, self._pool.free_queue())).encode())
+        self._line["freeq_crc"] = self._checksum
         if plan.stalled:
             self._line["stall"] = True
         self._file.write(json.dumps(self._line) + "\n")

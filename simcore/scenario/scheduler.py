@@ -72,8 +72,8 @@ class SchedulerSection(Section):
             problems["max_num_batched_tokens"] = f"must be at least scheduler.max_num_seqs ({self.max_num_seqs})"
         if self.never_fits == "wait" and not self.reserve_full_prompt and not self.max_steps:
             problems["max_steps"] = (
-                'must be above 0 with never_fits = "wait" and reserve_full_prompt = false: a request that never fits is '
-                "then recomputed and preempted for ever"
+                'must be above 0 with never_fits = "wait" and reserve_full_prompt = false: a request that never fits '
+                "is then recomputed and preempted for ever"
             )
         if problems:
             raise Misfit(self, problems)
