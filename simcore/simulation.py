@@ -13,10 +13,10 @@ from simcore.record.recorder import Recorder
 from simcore.record.results import Results
 from simcore.record.steplog import StepLog
 from simcore.scenario import Scenario
-from simcore.serving.executor import Executor, TimedExecutor
+from simcore.serving.executor import TimedExecutor
 from simcore.serving.scheduler import Scheduler
 from simcore.serving.world import Observer, World
-from simcore.timing import make_timer
+from simcore.timing import StepTimer, make_timer
 from simcore.workload import Workload, make_workload
 
 
@@ -28,17 +28,18 @@ class Simulation:
         scenario: Scenario,
         *,
         workload: Workload | None = None,
+        timer: StepTimer | None = None,
         journal: bool = False,
         step_log: TextIO | None = None,
         observers: Iterable[Observer] = (),
     ) -> None:
-        """`workload` stands in for the scenario's own; with `journal` every change of a block is kept.
+        """`workload` and `timer` stand in for the scenario's own; with `journal` every change of a block is kept.
 
         A line for each step goes to `step_log`. Raises InputError if the scenario cannot be run.
         """
         self.scenario = scenario
         self.pool: PoolSize = pool_size(scenario)
-        executor: Executor = TimedExecutor(make_timer(scenario))
+        executor = TimedExecutor(make_timer(scenario) if timer is None else timer)
         self.workload = make_workload(scenario.workload, scenario.seed) if workload is None else workload
 
         options, block_size = scenario.memory, scenario.memory.block_size
@@ -90,6 +91,7 @@ def simulate(
     scenario: Scenario,
     *,
     workload: Workload | None = None,
+    timer: StepTimer | None = None,
     journal: bool = False,
     step_log: TextIO | None = None,
     observers: Iterable[Observer] = (),
@@ -101,4 +103,7 @@ def simulate(
     >>> results.summary["requests"]["finished"] > 0
     True
     """
-    return Simulation(scenario, workload=workload, journal=journal, step_log=step_log, observers=observers).run()
+    simulation = Simulation(
+        scenario, workload=workload, timer=timer, journal=journal, step_log=step_log, observers=observers
+    )
+    return simulation.run()

@@ -22,6 +22,9 @@ def simulate(
         str, typer.Argument(help="A scenario's TOML file, or the name of one that comes with the product.")
     ] = "default",
     trace: Annotated[Path | None, typer.Option(help="Play this trace instead of the scenario's workload.")] = None,
+    skip_bad_lines: Annotated[
+        bool, typer.Option("--skip-bad-lines", help="Pass over and count the broken lines of the trace.")
+    ] = False,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: memory.blocks=4096.")
     ] = None,
@@ -38,6 +41,8 @@ def simulate(
     chosen = list(overrides or ())
     if trace is not None:
         chosen.append(f"workload.trace={json.dumps(str(trace))}")
+    if skip_bad_lines:
+        chosen.append("workload.skip_bad_lines=true")
     loaded = _load(scenario, chosen)
     with ExitStack() as stack:
         folder = stack.enter_context(ResultsFolder(out, loaded.name, force=force))

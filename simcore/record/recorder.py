@@ -23,6 +23,7 @@ STEP_COLUMNS = (
     "blocks_cached",
     "blocks_free",
     "tokens_stored",
+    "query_tokens",
     "hit_tokens",
     "preemptions",
     "evictions",
@@ -80,6 +81,10 @@ class Recorder:
     def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
         scheduler = self._scheduler
         used, cached, free, stored = self._memory.usage(scheduler.computed)
+        queried = hit = 0
+        for opening in plan.opened.values():
+            queried += opening.known
+            hit += opening.computed
         self._steps.append(
             start,
             ticks,
@@ -90,7 +95,8 @@ class Recorder:
             cached,
             free,
             stored,
-            sum(opening.computed for opening in plan.opened.values()) if plan.opened else 0,
+            queried,
+            hit,
             len(plan.preempted),
             self._memory.evictions,
         )

@@ -90,9 +90,12 @@ class Results:
         """One row a step: the state while it ran, and what happened in it. Times in seconds."""
         import polars as pl
 
-        steps = self.record.steps
+        steps, block_size = self.record.steps, self.scenario.memory.block_size
         columns = {"step": np.arange(len(steps["t"]))} | {name: steps[name] for name in STEP_COLUMNS}
-        return pl.DataFrame(columns).with_columns(pl.col("t", "dt") / TICKS_PER_SECOND)
+        return pl.DataFrame(columns).with_columns(
+            pl.col("t", "dt") / TICKS_PER_SECOND,
+            (pl.col("blocks_used") * block_size - pl.col("tokens_stored")).alias("internal_tokens"),
+        )
 
     @cached_property
     def blocks(self) -> "pl.DataFrame":
