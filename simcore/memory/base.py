@@ -10,8 +10,8 @@ from simcore.ticks import Tick
 Table = int
 """Which of a sequence's block tables: 0 is the one of all layers."""
 
-Growth = list[tuple[Table, Block]]
-"""The blocks that were appended to a sequence's tables."""
+Growth = list[tuple[Table, list[Block]]]
+"""The blocks that were appended to each of a sequence's tables that grew."""
 
 
 class Hit(NamedTuple):
@@ -44,11 +44,11 @@ class Memory(Protocol):
         """The longest cached prefix that a waiting sequence may use. Looking changes nothing."""
         ...
 
-    def admit(self, sequence: Sequence, tokens: int, hit: Hit, spare: int, whole: bool) -> Growth | None:
+    def admit(self, sequence: Sequence, tokens: int, hit: Hit, spare: int, whole: bool) -> bool:
         """Adopt the hit and take blocks for `tokens` more.
 
         `spare` blocks must stay free, and with `whole` all that is known of the sequence must fit now, though only the
-        step's part is taken. None: no room, and nothing has changed.
+        step's part is taken. False: no room, and nothing has changed.
         """
         ...
 

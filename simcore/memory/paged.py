@@ -47,35 +47,35 @@ class PagedMemory:
         blocks = self.pool.find(sequence.request.keys, (sequence.length - 1) // self.block_size)
         return Hit(len(blocks) * self.block_size, blocks)
 
-    def admit(self, sequence: Sequence, tokens: int, hit: Hit, spare: int, whole: bool) -> Growth | None:
+    def admit(self, sequence: Sequence, tokens: int, hit: Hit, spare: int, whole: bool) -> bool:
         pool, size = self.pool, self.block_size
         hits = len(hit.blocks)
         room = pool.free - pool.count_idle(hit.blocks) - spare
         if whole and -(-sequence.length // size) - hits > room:
-            return None
-        need = -(-(hit.tokens + tokens) // size) - hits
+            return False
+        reach = hit.tokens + tokens
+        need = -(-reach // size) - hits
         if need > room:
-            return None
+            return False
         pool.share(hit.blocks, sequence.id)
-        table = hit.blocks + pool.take(need, sequence.id)
-        sequence.tables = [table]
+        sequence.tables = [hit.blocks + pool.take(need, sequence.id)]
         sequence.registered = hits
-        self._slots += len(table) * size
-        self._register(sequence, hit.tokens + tokens)
-        return [(0, block) for block in table[hits:]]
+        self._slots += (hits + need) * size
+        self._register(sequence, reach)
+        return True
 
     def grow(self, sequence: Sequence, tokens: int) -> Growth | None:
-        pool, table = self.pool, sequence.tables[0]
+        table = sequence.tables[0]
         reach = sequence.computed + tokens
         need = -(-reach // self.block_size) - len(table)
         growth: Growth = []
         if need > 0:
-            if need > pool.free:
+            if need > self.pool.free:
                 return None
-            blocks = pool.take(need, sequence.id)
+            blocks = self.pool.take(need, sequence.id)
             table += blocks
             self._slots += need * self.block_size
-            growth = [(0, block) for block in blocks]
+            growth.append((0, blocks))
         self._register(sequence, reach)
         return growth
 

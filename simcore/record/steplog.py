@@ -31,7 +31,7 @@ class StepLog:
         ids = self._ids
         entries = self._journal.since(self._mark)
         evicted = [entry.block for entry in entries if entry.event == Event.EVICT]
-        blocks = {ids[seq]: [block for _, block in growth] for seq, growth in plan.grown.items()}
+        blocks = {ids[seq]: [block for _, blocks in growth for block in blocks] for seq, growth in plan.grown.items()}
         blocks |= {ids[seq]: opening.tables[0] for seq, opening in plan.opened.items()}
         self._line = {
             "i": plan.index,

@@ -221,7 +221,7 @@ class Scheduler:
                     break
                 tokens = budget
             spare = self._watermark if self.running else 0
-            if self.memory.admit(sequence, tokens, hit, spare, options.reserve_full_prompt) is None:
+            if not self.memory.admit(sequence, tokens, hit, spare, options.reserve_full_prompt):
                 if options.reserve_full_prompt:  # otherwise it depends on the chunk too
                     self._refused, self._refused_at = sequence, self.memory.chances
                 break
