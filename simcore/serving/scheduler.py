@@ -183,7 +183,7 @@ class Scheduler:
             if sequence.computed + tokens >= sequence.horizon:
                 while (growth := self.memory.grow(sequence, tokens)) is None:
                     victim = self.waiting.victim(running)
-                    self._preempt(plan, chunks, victim, scheduled=victim.place < sequence.place)
+                    self._preempt(plan, chunks, victim, passed=victim.place < sequence.place)
                     if victim is sequence:
                         break
                 if growth is None:
@@ -244,20 +244,21 @@ class Scheduler:
             tables = [table.copy() for table in sequence.tables]
             plan.opened[sequence.id] = Opening(request.row, tables, hit.tokens, sequence.length)
 
-    def _preempt(self, plan: StepPlan, chunks: dict[Sequence, int], sequence: Sequence, scheduled: bool) -> None:
-        """Free all that a running sequence holds; it will start again. If it was `scheduled` already, that is undone.
+    def _preempt(self, plan: StepPlan, chunks: dict[Sequence, int], sequence: Sequence, passed: bool) -> None:
+        """Free all that a running sequence holds; it will start again.
 
-        But blocks that the step would have filled for it stay in the prefix cache, as in vLLM, though they are never
-        computed: a later sequence can hit them.
+        If the step `passed` it already, what it was given is undone. But blocks that this would have filled stay in the prefix cache, as in vLLM, though they are never computed: a
+        later sequence can hit them.
         """
         if sequence.offset is None:
             self._prefilling.remove(sequence)
-            chunks.pop(sequence, None)
+            given = chunks.pop(sequence, 0)
         else:
             sequence.settle(plan.index)
             self._stop_decoding(sequence)
-            sequence.computed += scheduled
-            sequence.request.computed_tokens -= scheduled
+            given = int(passed)
+        sequence.computed += given
+        sequence.request.computed_tokens -= given
         self.running.remove(sequence)
         self._release(sequence, plan.index, returns=True)
         sequence.computed = 0

@@ -3,7 +3,7 @@
 from random import Random
 from typing import Any
 
-from tests.serving.reference import SECOND, Config, Server
+from tests.serving.reference import SECOND, Config, Server, ticks
 
 Line = dict[str, Any]
 
@@ -16,11 +16,10 @@ def draw_case(seed: int) -> tuple[Config, list[Line]]:
     rng = Random(seed)
     config = draw_config(rng)
     lines = Prompts(rng, config).lines(rng.randint(5, 20))
+    spread = rng.choice((0, 3, 10, 40)) * (config.step + 8 * config.per_token + 60 * config.per_context_token)
     for line in lines:
-        line["arrival"] = 0.0
-    spread = rng.choice((0, 1, 8, 30)) * (config.step + 8 * config.per_token + 60 * config.per_context_token)
-    for line in lines:
-        line["arrival"] = rng.uniform(0, spread) // GRID * GRID if rng.random() < 0.7 else rng.uniform(0, spread)
+        instant = rng.uniform(0, spread)
+        line["arrival"] = instant // GRID * GRID if rng.random() < 0.7 else ticks(instant) / SECOND
     if rng.random() < 0.5:
         meet_ends_of_steps(rng, config, lines)
     rng.shuffle(lines)
@@ -28,7 +27,8 @@ def draw_case(seed: int) -> tuple[Config, list[Line]]:
 
 
 def draw_config(rng: Random) -> Config:
-    max_num_seqs = rng.randint(1, 8)
+    tight = rng.random() < 0.5
+    max_num_seqs = rng.randint(3, 10) if tight else rng.randint(1, 5)
     budget = max_num_seqs + rng.choice((0, rng.randint(0, 8), rng.randint(8, 50)))
     max_model_len = rng.choice((1000, 1000, rng.randint(8, 60)))
     chunked_prefill = rng.random() < 0.75
@@ -37,7 +37,7 @@ def draw_config(rng: Random) -> Config:
         budget = max(budget, max_model_len + rng.choice((0, 5)))
     step, per_token, per_context_token = draw_timing(rng)
     return Config(
-        blocks=rng.randint(4, rng.choice((8, 20, 60))),
+        blocks=rng.randint(4, 12 if tight else 60),
         block_size=rng.choice((1, 2, 3, 4, 4, 5, 7, 8, 11, 16)),
         prefix_caching=rng.random() < 0.75,
         policy=rng.choice(("fcfs", "priority")),
@@ -45,11 +45,11 @@ def draw_config(rng: Random) -> Config:
         max_num_batched_tokens=budget,
         max_model_len=max_model_len,
         chunked_prefill=chunked_prefill,
-        long_prefill_token_threshold=rng.choice((0, 0, rng.randint(1, min(12, max_model_len)))),
+        long_prefill_token_threshold=rng.choice((0, 0, rng.randint(1, 3), rng.randint(1, 8))),
         watermark=rng.choice((0.0, 0.0, 0.1, 0.25, rng.uniform(0, 0.6))),
         reserve_full_prompt=rng.random() < 0.6,
-        never_fits=rng.choice(("wait", "reject")),
-        max_steps=rng.choice((150, 150, 150, rng.randint(1, 40))),
+        never_fits=rng.choice(("wait", "reject", "reject")),
+        max_steps=120 if rng.random() < 0.9 else rng.randint(1, 40),
         step=step,
         per_token=per_token,
         per_context_token=per_context_token,
@@ -78,24 +78,27 @@ class Prompts:
     def __init__(self, rng: Random, config: Config) -> None:
         self.rng = rng
         self.block_size = config.block_size
-        self.most = min((config.blocks - 1) * config.block_size + 3, 60)
+        self.slots = (config.blocks - 1) * config.block_size
+        self.most = min(self.slots + 1, config.max_model_len + 2, 60)
         self.forms = rng.choice(((self.segments,), (self.segments, self.hashes, self.token_ids, self.unique)))
         self.hash_blocks = rng.choices((1, 2, 3, 4, 6, 8, 16, 20), k=2)
         self.talks: list[list[list[int]]] = []
-        self.vocabulary = rng.choices(range(50), k=3 * self.most)
+        self.text = rng.choices(range(50), k=self.most)
 
     def lines(self, count: int) -> list[Line]:
         rng = self.rng
-        ids = rng.sample([f"r{i}" for i in range(count)], count)
-        longest_output = rng.choice((3, 12, 25))
-        lines: list[Line] = []
-        for id in ids:
-            prompt = rng.choice(self.forms)()
-            line = {"id": id, "output_len": rng.randint(1, longest_output)} | prompt
+        longest_output = rng.choice((3, 12, 30))
+        lines = []
+        for id in rng.sample([f"r{i}" for i in range(count)], count):
+            prompt, prompt_len = rng.choice(self.forms)()
+            output_len = rng.randint(1, longest_output)
+            if rng.random() < 0.98:
+                output_len = min(output_len, max(self.slots + 1 - prompt_len, 1))  # so that it fits, but only just
+            line = {"id": id, "output_len": output_len} | prompt
             if "prompt_segments" in line:
                 line["output_segment"] = rng.choice((rng.randint(100, 103), rng.randint(200, 250)))
-                talk = [*line["prompt_segments"], [line["output_segment"], rng.randint(0, line["output_len"])]]
-                self.talks.append(talk)
+                reply = [line["output_segment"], rng.randint(0, output_len)]
+                self.talks.append([*line["prompt_segments"], reply])
             elif rng.random() < 0.3:
                 line["output_segment"] = rng.randint(100, 103)
             if rng.random() < 0.8:
@@ -107,29 +110,31 @@ class Prompts:
         whole = self.block_size * self.rng.randint(1, 4)  # where a hit must leave a block out
         return min(self.rng.choice((whole, self.rng.randint(1, 6), self.rng.randint(1, self.most))), self.most)
 
-    def segments(self) -> Line:
+    def segments(self) -> tuple[Line, int]:
         """A conversation's next turn, or the first one of a new conversation."""
         rng = self.rng
         system = [[rng.randint(1, 2), rng.choice((0, self.block_size, 2 * self.block_size, rng.randint(0, 12)))]]
         before = rng.choice(self.talks) if self.talks and rng.random() < 0.6 else system
         if sum(n for _, n in before) >= self.most:
-            before = system
-        now = [[rng.choice((rng.randint(10, 12), rng.randint(20, 90))), self.length() if rng.random() < 0.7 else 1]]
-        return {"prompt_segments": before + now}
+            before = []
+        length = min(self.length(), self.most - sum(n for _, n in before))
+        prompt = [*before, [rng.choice((rng.randint(10, 12), rng.randint(20, 90))), max(length, 1)]]
+        return {"prompt_segments": prompt}, sum(n for _, n in prompt)
 
-    def hashes(self) -> Line:
-        """A path in a small tree of hashes, its last piece cut, and a tail of its own."""
+    def hashes(self) -> tuple[Line, int]:
+        """A path in a small tree of hashes, its last piece cut or a tail of its own behind it."""
         rng, length = self.rng, self.length()
         size = rng.choice(self.hash_blocks)
-        pieces = min(rng.randint(0, 8), -(-length // size))
-        return {"prompt_len": length, "prefix_hashes": [rng.randint(0, 1) for _ in range(pieces)], "hash_block": size}
+        path = [rng.randint(0, 1) for _ in range(min(rng.randint(0, 8), -(-length // size)))]
+        return {"prompt_len": length, "prefix_hashes": path, "hash_block": size}, length
 
-    def token_ids(self) -> Line:
+    def token_ids(self) -> tuple[Line, int]:
         """The beginning of one text, and tokens that may or may not go on with it."""
         rng, length = self.rng, self.length()
         same = rng.randint(0, length)
         tail = [rng.randint(0, 2) for _ in range(length - same)]
-        return {"prompt_token_ids": self.vocabulary[:same] + tail}
+        return {"prompt_token_ids": self.text[:same] + tail}, length
 
-    def unique(self) -> Line:
-        return {"prompt_len": self.length()}
+    def unique(self) -> tuple[Line, int]:
+        length = self.length()
+        return {"prompt_len": length}, length

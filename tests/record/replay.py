@@ -1,0 +1,281 @@
+"""A run told again from its step log, one request and one token at a time: what the metrics have to agree with.
+
+Nothing here is shared with the code that is tested, and nothing is clever: gaps are lists, means are sums.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from simcore import Scenario, Workload
+
+SECOND = 2**40
+"""ticks"""
+Table = dict[str, Any]
+
+
+@dataclass
+class Told:
+    """What the log says of one request; instants in ticks."""
+
+    arrival: int | None
+    awaited: int
+    """the step at whose end it could arrive, or -1"""
+    status: str
+    length: int
+    """prompt and outputs so far"""
+    queue_left: int | None = None
+    tokens: list[int] = field(default_factory=list)
+    """when each output token was there"""
+    finished: int | None = None
+    preemptions: int = 0
+    query_tokens: int = 0
+    hits: list[int] = field(default_factory=list)
+    """tokens, of each admission"""
+    computed_tokens: int = 0
+
+    computed: int = 0
+    """tokens stored now"""
+    table: list[int] | None = None
+    """blocks held now; None: it does not run"""
+
+    @property
+    def gaps(self) -> list[int]:
+        return [after - before for before, after in zip(self.tokens, self.tokens[1:], strict=False)]
+
+    def since_arrival(self, instant: int | None) -> float | None:
+        return None if instant is None or self.arrival is None else (instant - self.arrival) / SECOND
+
+    @property
+    def ttft(self) -> float | None:
+        return self.since_arrival(self.tokens[0] if self.tokens else None)
+
+    @property
+    def tpot(self) -> float | None:
+        """Only of a finished request, and only if it has a second token."""
+        return sum(self.gaps) / len(self.gaps) / SECOND if self.finished is not None and self.gaps else None
+
+    @property
+    def e2e(self) -> float | None:
+        return self.since_arrival(self.finished)
+
+    @property
+    def queue(self) -> float | None:
+        return self.since_arrival(self.queue_left)
+
+
+class Replay:
+    """A whole run from its log; `requests` are in the order of the workload."""
+
+    def __init__(self, scenario: Scenario, workload: Workload, log: str) -> None:
+        self.scenario = scenario
+        self.workload = workload
+        self.lines = [json.loads(line) for line in log.splitlines()]
+        self.begins = [ticks(line["t"]) for line in self.lines]
+        self.ends = [ticks(line["t"]) + ticks(line["dt"]) for line in self.lines]
+        self.end = self.ends[-1] if self.lines else 0
+        finished = {id: line["i"] for line in self.lines for id in line["finished"]}
+        self.requests = [self._meet(row, finished) for row in range(len(workload))]
+        self.timeline = [self._take(line) for line in self.lines]
+
+    def _meet(self, row: int, finished: dict[str, int]) -> Told:
+        workload, scenario = self.workload, self.scenario
+        prompt_len, longest = int(workload.prompt_len[row]), scenario.max_model_len
+        needed = min(prompt_len + int(workload.output_len[row]), longest) - 1
+        slots = (scenario.memory.blocks - 1) * scenario.memory.block_size
+        arrival, awaited = self._arrival(row, finished)
+        if arrival is None:
+            status = "unfinished"
+        elif prompt_len >= longest or needed > slots:
+            status = "rejected"
+        else:
+            status = "finished" if f"r{row}" in finished else "unfinished"
+        return Told(arrival, awaited, status, prompt_len)
+
+    def _arrival(self, row: int, finished: dict[str, int]) -> tuple[int | None, int]:
+        """A request that waits for another one comes its delay after the end of that one, served or refused."""
+        own, step = ticks(float(self.workload.arrival[row])), -1
+        before = -1 if self.workload.after is None else int(self.workload.after[row])
+        if before >= 0:
+            first = self._meet(before, finished)
+            if first.status == "unfinished":
+                return None, step
+            refused = first.status == "rejected"
+            step = first.awaited if refused else finished[f"r{before}"]
+            own += (first.arrival or 0) if refused else self.ends[step]
+        stopped = 0 < self.scenario.scheduler.max_steps == len(self.lines)
+        return None if stopped and own > self.end else own, step
+
+    def _take(self, line: Table) -> Table:
+        """Play one step, and return its row of the timeline."""
+        told = {f"r{row}": request for row, request in enumerate(self.requests)}
+        begin, end = ticks(line["t"]), ticks(line["t"]) + ticks(line["dt"])
+        for id in line["preempted"]:
+            told[id].preemptions += 1
+            told[id].table, told[id].computed = None, 0
+        queried = 0
+        for id in line["new"] + line["resumed"]:
+            request = told[id]
+            queried += request.length
+            assert (request.queue_left is None) == (id in line["new"])
+            request.queue_left = begin if request.queue_left is None else request.queue_left
+            request.query_tokens += request.length
+            request.hits.append(line["hits"][id])
+            request.computed, request.table = line["hits"][id], []
+        for id, blocks in line["blocks"].items():
+            told[id].table += blocks
+        for id, count, before in line["sched"]:
+            request = told[id]
+            assert request.computed == before
+            request.computed += count
+            request.computed_tokens += count
+            if request.computed == request.length:
+                request.tokens.append(end)
+                request.length += 1
+
+        running = [request for request in self.requests if request.table is not None]
+        row = {
+            "step": line["i"],
+            "t": line["t"],
+            "dt": line["dt"],
+            "running": len(running),
+            "waiting": sum(self._waits(request, begin, line["i"]) for request in self.requests),
+            "scheduled_tokens": sum(count for _, count, _ in line["sched"]),
+            **self._memory(running),
+            "query_tokens": queried,
+            "hit_tokens": sum(line["hits"].values()),
+            "preemptions": len(line["preempted"]),
+            "evictions": line["evicted"],
+        }
+        for id in line["finished"]:
+            told[id].table, told[id].finished = None, end
+        return row
+
+    def _waits(self, request: Told, now: int, step: int) -> bool:
+        here = request.arrival is not None and request.arrival <= now and request.awaited < step
+        return here and request.finished is None and request.table is None and request.status != "rejected"
+
+    def _memory(self, running: list[Told]) -> Table:
+        """Who holds which block, and how far it is filled."""
+        size = self.scenario.memory.block_size
+        filled: dict[int, int] = {}
+        for request in running:
+            for place, block in enumerate(request.table or ()):
+                filled[block] = max(filled.get(block, 0), min(request.computed - place * size, size))
+        stored = sum(filled.values())
+        return {"blocks_used": len(filled), "tokens_stored": stored, "internal_tokens": len(filled) * size - stored}
+
+    @cached_property
+    def table(self) -> list[Table]:
+        """The rows of requests.parquet."""
+        return [
+            {
+                "id": f"r{row}",
+                "arrival": None if request.arrival is None else request.arrival / SECOND,
+                "prompt_len": int(self.workload.prompt_len[row]),
+                "output_len": int(self.workload.output_len[row]),
+                "status": request.status,
+                "queue": request.queue,
+                "ttft": request.ttft,
+                "tpot": request.tpot,
+                "itl_mean": request.tpot,
+                "itl_p99": float(np.quantile(request.gaps, 0.99)) / SECOND if request.gaps else None,
+                "e2e": request.e2e,
+                "preemptions": request.preemptions,
+                "hit_tokens_first": request.hits[0] if request.hits else 0,
+                "hit_tokens": sum(request.hits),
+                "computed_tokens": request.computed_tokens,
+                "output_tokens": len(request.tokens),
+            }
+            for row, request in enumerate(self.requests)
+        ]
+
+    @cached_property
+    def summary(self) -> Table:
+        """The contents of summary.json."""
+        size, usable = self.scenario.memory.block_size, self.scenario.memory.blocks - 1
+        warmup = min(ticks(self.scenario.metrics.warmup), self.end)
+        span = (self.end - warmup) / SECOND
+        late = [request for request in self.requests if request.arrival is not None and request.arrival >= warmup]
+        done_late = [r for r in self.requests if r.finished is not None and r.finished >= warmup]
+        states = [request.status for request in self.requests]
+        used, stored, peak = self._means(warmup)
+        hit_tokens = sum(sum(request.hits) for request in self.requests)
+        summary = {
+            "requests": {
+                "total": len(states),
+                **{status: states.count(status) for status in ("finished", "rejected", "unfinished")},
+                "dropped": 0,
+                "skipped": 0,
+            },
+            "steps": len(self.lines),
+            "end_time": self.end / SECOND,
+            "preemptions": sum(len(line["preempted"]) for line in self.lines),
+            "tokens": {
+                "prompt": sum(row["prompt_len"] for row in self.table if row["queue"] is not None),
+                "output": sum(len(request.tokens) for request in self.requests),
+                "scheduled": sum(row["scheduled_tokens"] for row in self.timeline),
+            },
+            "hits": {
+                "query_tokens": sum(request.query_tokens for request in self.requests),
+                "hit_tokens": hit_tokens,
+                "hit_blocks": hit_tokens / size,
+            },
+            "evictions": sum(line["evicted"] for line in self.lines),
+            "throughput": {
+                "requests_per_s": len(done_late) / span if span else None,
+                "output_tokens_per_s": sum(len(request.tokens) for request in done_late) / span if span else None,
+            },
+            "itl": spread(gap / SECOND for request in late for gap in request.gaps),
+            **{name: spread(getattr(request, name) for request in late) for name in ("ttft", "tpot", "e2e", "queue")},
+            "memory": {
+                "blocks": usable + 1,
+                "used_mean": used,
+                "used_peak": peak,
+                "stored_share": None if stored is None else stored / (usable * size),
+                "internal_share": None if used is None or stored is None else (used * size - stored) / (usable * size),
+                "reserved_share": 0.0,
+            },
+        }
+        limits = self.scenario.metrics.slo.model_dump(exclude_none=True)
+        if limits:
+            good = sum(self._is_good(request, limits) for request in late)
+            counted = sum(request.status != "rejected" for request in late)
+            summary["goodput"] = {
+                "requests_per_s": good / span if span else None,
+                "share": good / counted if counted else None,
+            }
+        return summary
+
+    def _is_good(self, request: Told, limits: dict[str, float]) -> bool:
+        longest = max(request.gaps) / SECOND if request.gaps else None
+        measured = {"ttft": request.ttft, "tpot": request.tpot, "e2e": request.e2e, "itl": longest}
+        kept = [measured[name] is None or measured[name] <= limit for name, limit in limits.items()]
+        return request.finished is not None and all(kept)
+
+    def _means(self, warmup: int) -> tuple[float | None, float | None, int]:
+        """Blocks used and tokens stored on average over the time after the warm-up, and the most blocks used in it."""
+        used, stored, peak = 0, 0, 0
+        for row, begin, end in zip(self.timeline, self.begins, self.ends, strict=True):
+            lasted = max(end, warmup) - max(begin, warmup)
+            used += lasted * row["blocks_used"]
+            stored += lasted * row["tokens_stored"]
+            peak = max(peak, row["blocks_used"] if lasted else 0)
+        time = self.end - warmup
+        return (used / time, stored / time, peak) if time else (None, None, peak)
+
+
+def ticks(seconds: float) -> int:
+    return round(seconds * SECOND)
+
+
+def spread(values: Iterable[float | None]) -> dict[str, float | None]:
+    known = [value for value in values if value is not None]
+    if not known:
+        return {"mean": None, "p50": None, "p90": None, "p99": None}
+    p50, p90, p99 = np.quantile(known, [0.5, 0.9, 0.99]).tolist()
+    return {"mean": sum(known) / len(known), "p50": p50, "p90": p90, "p99": p99}

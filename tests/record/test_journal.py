@@ -1,0 +1,71 @@
+"""The journal of blocks: told from its beginning, it gives the state of the pool in every step."""
+
+from collections import Counter, deque
+
+from hypothesis import given
+
+from simcore import Scenario, Workload, simulate
+from simcore.scenario.timing import TimingSection
+from tests.theory.random_runs import scenarios, workloads
+
+
+class Pool:
+    """Who holds which block, and what is cached where, from the lines of blocks.parquet alone."""
+
+    def __init__(self, blocks: int) -> None:
+        self.usable = range(1, blocks)
+        self.holders: dict[int, Counter[str]] = {block: Counter() for block in self.usable}
+        self.cached: dict[int, int] = {}
+        """the key of each block that has one"""
+
+    def tell(self, event: str, block: int, request: str | None, key: int | None, refs: int) -> None:
+        holders = self.holders[block]
+        match event:
+            case "allocate":
+                assert not holders
+                assert block not in self.cached
+                holders[str(request)] = 1
+            case "hit":
+                assert self.cached[block] == key
+                holders[str(request)] += 1
+            case "register":
+                assert holders == {request: 1}
+                assert key is not None
+                self.cached[block] = key
+            case "free":
+                assert key in (self.cached.get(block), None)
+                holders[str(request)] -= 1
+                self.holders[block] = +holders
+            case "evict":
+                assert not holders
+                assert request is None
+                del self.cached[block]
+            case _:
+                raise AssertionError(event)
+        assert refs == self.holders[block].total()
+
+    @property
+    def usage(self) -> tuple[int, int, int]:
+        """Blocks used, cached and free."""
+        used = sum(bool(holders) for holders in self.holders.values())
+        cached = sum(not self.holders[block] for block in self.cached)
+        return used, cached, len(self.usable) - used - cached
+
+
+@given(scenarios(ends=False), workloads())
+def test_the_journal_tells_it_all(scenario: Scenario, workload: Workload) -> None:
+    steady = scenario.model_copy(update={"timing": TimingSection(model="constant", step=0.25)})
+    results = simulate(steady, workload=workload, journal=True)
+    pool, lines = Pool(scenario.memory.blocks or 0), deque(results.blocks.iter_rows())
+
+    def play(step: int, t: float) -> None:
+        while lines and lines[0][:2] == (step, t):
+            pool.tell(*lines.popleft()[2:])
+
+    for row in results.timeline.iter_rows(named=True):
+        play(row["step"], row["t"])
+        assert pool.usage == (row["blocks_used"], row["blocks_cached"], row["blocks_free"])
+        play(row["step"], row["t"] + row["dt"])
+    assert not lines
+    if not results.unfinished:
+        assert pool.usage[0] == 0, "all is given back"
