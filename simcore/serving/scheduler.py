@@ -247,8 +247,8 @@ class Scheduler:
     def _preempt(self, plan: StepPlan, chunks: dict[Sequence, int], sequence: Sequence, passed: bool) -> None:
         """Free all that a running sequence holds; it will start again.
 
-        If the step `passed` it already, what it was given is undone. But blocks that this would have filled stay in the prefix cache, as in vLLM, though they are never computed: a
-        later sequence can hit them.
+        If the step has `passed` it already, what it was given is undone. But blocks that this would have filled stay
+        in the prefix cache, as in vLLM, though they are never computed: a later sequence can hit them.
         """
         if sequence.offset is None:
             self._prefilling.remove(sequence)

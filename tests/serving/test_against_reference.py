@@ -226,7 +226,7 @@ class Executor:
             assert seq not in self.tables
             self.tables[seq] = list(opening.tables[0])
         for seq, growth in plan.grown.items():
-            self.tables[seq] += [block for _, block in growth]
+            self.tables[seq] += [block for _, blocks in growth for block in blocks]
         tables = {self.ids[seq]: list(table) for seq, table in self.tables.items()}
         self.steps.append((tables, plan.rows, plan.tokens, plan.context, plan.pairs))
 
