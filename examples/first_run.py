@@ -1,21 +1,23 @@
-"""A first run from Python: simulate a scenario and look at its results as polars frames.
+"""Run a scenario that comes with the product, and look at what came of it.
 
 python examples/first_run.py
 """
+
+import json
 
 import polars as pl
 
 from simcore import Scenario, simulate
 
-results = simulate(Scenario.preset("default", ["workload.requests=300"]))
+scenario = Scenario.preset("default", ["workload.requests=300"])
+results = simulate(scenario)
 
-print(f"p99 to the first token: {results.summary['ttft']['p99']:.3f} s, {results.summary['preemptions']} preemptions")
+print(json.dumps(results.summary, indent=2))
 
-print("\nThe requests that waited longest:")
-print(
-    results.requests.sort("queue", descending=True).select("id", "prompt_len", "queue", "ttft", "preemptions").head(5)
-)
+# A row a request: whom did the short memory hurt most?
+unlucky = results.requests.sort("preemptions", "ttft", descending=True).head(5)
+print(unlucky.select("id", "prompt_len", "output_len", "hit_tokens", "preemptions", "ttft", "e2e"))
 
-print("\nThe pool, second by second (means over the steps that began in it):")
-seconds = results.timeline.group_by(pl.col("t").floor().alias("second"), maintain_order=True)
-print(seconds.agg(pl.col("running", "waiting", "blocks_used", "blocks_cached").mean().round(1)).head(10))
+# A row a step: how full was the pool, second by second?
+by_second = results.timeline.group_by(pl.col("t").floor().alias("second"), maintain_order=True)
+print(by_second.agg(pl.max("running", "waiting", "blocks_used"), pl.sum("preemptions", "evictions")))

@@ -1,36 +1,37 @@
-"""How many blocks are enough? Pools of several sizes under the same requests, over several seeds.
+"""How large must the pool be? Throughput and first-token times against its size, with intervals of confidence.
 
-python examples/sweep_blocks.py
+    python examples/sweep_blocks.py
 
-Every size meets the same requests for each seed (common random numbers), so differences between sizes are taken seed by
-seed; their intervals are much narrower than those of the latencies themselves.
+Each size is run with several seeds. The same seed gives every size the same requests, so that sizes are compared pair by
+pair: the difference between two of them is known far better than either.
 """
 
-import math
-import statistics
+from statistics import fmean, stdev
 
 from simcore import Scenario, simulate
 
-SIZES = (300, 400, 600, 1200)
-SEEDS = range(6)
-T_95 = 2.571  # Student's t for 6 - 1 degrees of freedom, two-sided
+SIZES = (150, 250, 400, 800)
+"""blocks"""
+SEEDS = range(5)
+STUDENT = 2.776
+"""the 97.5 % quantile of Student's t with 4 degrees of freedom: one less than there are seeds"""
 
 
-def interval(values: list[float]) -> str:
-    """Mean and 95 % confidence interval."""
-    half = T_95 * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{statistics.mean(values):7.3f} ± {half:.3f}"
+def measure(blocks: int, seed: int) -> tuple[float, float]:
+    """Output tokens per second, and the 99th percentile of the time to the first token in s."""
+    changes = [f"memory.blocks={blocks}", f"seed={seed}", "workload.requests=200", "workload.arrivals.rate=40.0"]
+    summary = simulate(Scenario.preset("default", changes)).summary
+    return summary["throughput"]["output_tokens_per_s"], summary["ttft"]["p99"]
 
 
-def p99_ttft(blocks: int, seed: int) -> float:
-    """Seconds to the first token that 99 % of the requests after the first 20 s keep."""
-    chosen = [f"memory.blocks={blocks}", f"seed={seed}", "workload.requests=300", "metrics.warmup=20"]
-    return float(simulate(Scenario.preset("default", chosen)).summary["ttft"]["p99"])
+def interval(samples: list[float]) -> str:
+    """Mean and half-width of the 95 % confidence interval."""
+    return f"{fmean(samples):9.3f} ±{STUDENT * stdev(samples) / len(samples) ** 0.5:7.3f}"
 
 
-measured = {blocks: [p99_ttft(blocks, seed) for seed in SEEDS] for blocks in SIZES}
-largest = measured[SIZES[-1]]
-print("blocks   p99 TTFT in s      more than with the largest pool")
-for blocks, values in measured.items():
-    paired = [value - other for value, other in zip(values, largest, strict=True)]
-    print(f"{blocks:6}  {interval(values)}   {interval(paired)}")
+runs = {blocks: [measure(blocks, seed) for seed in SEEDS] for blocks in SIZES}
+print(f"{'blocks':>6}  {'tokens/s':>18}  {'TTFT p99, s':>18}  {'above the largest, s':>20}")
+for blocks, measured in runs.items():
+    rates, ttfts = (list(column) for column in zip(*measured, strict=True))
+    above = [ours - best for (_, ours), (_, best) in zip(measured, runs[SIZES[-1]], strict=True)]
+    print(f"{blocks:>6}  {interval(rates)}  {interval(ttfts)}  {interval(above):>20}")

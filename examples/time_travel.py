@@ -1,37 +1,47 @@
-"""Who holds which block at a step? Every change of a block is in the journal, so any moment can be rebuilt.
+"""Go back to any step of a run and see who held which blocks.
 
-python examples/time_travel.py [STEP]
+    python examples/time_travel.py [STEP]
+
+With `journal=True` every change of a block is kept (`kvscope simulate --blocks` writes it to blocks.parquet), so the
+state at any time is a matter of counting. Without STEP it is the one in which most blocks were shared.
 """
 
 import sys
-from collections import Counter, defaultdict
 
 import polars as pl
 
 from simcore import Scenario, simulate
 
-
-def holders_at(blocks: pl.DataFrame, step: int) -> dict[int, Counter[str]]:
-    """The requests that hold each block when `step` has been scheduled."""
-    holders: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    until = blocks.filter((pl.col("step") < step) | ((pl.col("step") == step) & (pl.col("event") != "free")))
-    for event, block, request in until.select("event", "block", "request").iter_rows():
-        if event in ("allocate", "hit"):
-            holders[block][request] += 1
-        elif event == "free":
-            holders[block][request] -= 1
-    return {block: +held for block, held in holders.items() if +held}
+results = simulate(Scenario.preset("default", ["workload.requests=60", "workload.arrivals.rate=8.0"]), journal=True)
+blocks, timeline = results.blocks, results.timeline
 
 
-results = simulate(Scenario.preset("default", ["workload.requests=300"]), journal=True)
-busiest = results.timeline.sort("blocks_used", descending=True).row(0, named=True)
-step = int(sys.argv[1]) if len(sys.argv) > 1 else busiest["step"]
+def holdings(step: int) -> pl.DataFrame:
+    """A row for each block and each request that held it while a step ran."""
+    start = timeline["t"][step]
+    taken, left = pl.col("event").is_in(["allocate", "hit"]), pl.col("event") == "free"
+    return (
+        blocks.filter((pl.col("step") <= step) & (pl.col("t") <= start))  # what ended with the step came later
+        .group_by("block", "request")
+        .agg(times=taken.sum().cast(int) - left.sum().cast(int))
+        .filter(pl.col("times") > 0)
+        .select("block", "request")
+    )
 
-held = holders_at(results.blocks, step)
-by_request = Counter(request for owners in held.values() for request in owners)
-shared = sum(len(owners) > 1 for owners in held.values())
+
+most_shared = blocks.filter(pl.col("refs") == blocks["refs"].max())["step"][0]
+step = int(sys.argv[1]) if len(sys.argv) > 1 else most_shared
+held = holdings(step)
+shared = held.group_by("block").len().filter(pl.col("len") > 1)["block"].implode()
+
+state = timeline.row(step, named=True)
+print(f"step {step} at {state['t']:.3f} s: {held['block'].n_unique()} of {state['blocks_used']} used blocks accounted for")
 print(
-    f"step {step} at {results.timeline['t'][step]:.3f} s: {len(held)} blocks held, {shared} of them by several requests"
+    held.group_by("request")
+    .agg(blocks=pl.len(), shared=pl.col("block").is_in(shared).sum(), first=pl.col("block").sort().head(4))
+    .sort("shared", "blocks", descending=True)
 )
-for request, count in by_request.most_common():
-    print(f"  {request:>6} {'#' * (count // 4)} {count}")
+
+block = blocks.filter(pl.col("step") == step, pl.col("event") == "hit")["block"].first() or held["block"][0]
+print(f"The life of block {block}:")
+print(blocks.filter(pl.col("block") == block).select("step", "t", "event", "request", "refs").head(12))

@@ -1,13 +1,15 @@
 """The command line: one module a command."""
 
 import sys
+from io import TextIOWrapper
 
 import typer
 
 from app.cli import benchmark, scenario, simulate, trace
+from app.cli.interrupts import interrupt, on_interrupt
+from app.cli.output import complain, refuse
 from simcore.errors import InputError
 
-WRONG_INPUT = 2
 INTERRUPTED = 130  # also what typer makes of Ctrl+C
 
 app = typer.Typer(
@@ -26,14 +28,22 @@ app.add_typer(benchmark.app, name="benchmark")
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit code. Wrong input is one sentence on standard error, and exit code 2."""
     command = typer.main.get_command(app)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # not every console has all letters of a name
     try:
-        code = command.main(sys.argv[1:] if argv is None else argv, prog_name="kvscope", standalone_mode=False)
+        with on_interrupt(interrupt):
+            code = command.main(sys.argv[1:] if argv is None else argv, prog_name="kvscope", standalone_mode=False)
     except InputError as error:
-        print(f"kvscope: {error}", file=sys.stderr)
-        return WRONG_INPUT
+        return refuse(str(error))
     except typer.TyperException as error:
-        print(f"kvscope: {error.format_message()}; --help explains", file=sys.stderr)
-        return WRONG_INPUT
+        message = error.format_message().removesuffix(".") or "a command is missing"
+        return refuse(f"{message}; --help explains")
+    except MemoryError:
+        return refuse("there is not enough memory for this; take fewer requests, or shorter ones")
+    except OSError as error:  # files have sentences of their own: it is standard output, or the working directory
+        return refuse(f"cannot go on: {error}")
+    except SystemExit:
+        return 0  # so rich and typer leave when nobody reads on, as in `| head`
     if code == INTERRUPTED:
-        print("kvscope: interrupted; what was written is whole", file=sys.stderr)
+        complain("interrupted; what was written is whole")
     return int(code or 0)

@@ -18,7 +18,7 @@ class Progress:
     """Watches requests end, and shows how many, how quickly, and for how long it will still take."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self.observers: Several[Observer] = [self] if sys.stderr.isatty() and not quiet else []
+        self.observers: Several[Observer] = [self] if sys.stderr and sys.stderr.isatty() and not quiet else []
         self._ended = 0
 
     @contextmanager

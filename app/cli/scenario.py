@@ -1,6 +1,7 @@
 """`kvscope scenario`: start, check and explain what a person writes down."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -23,19 +24,17 @@ def new(
     out: Annotated[Path | None, typer.Option(help="The file to write; NAME.toml without it.")] = None,
 ) -> None:
     """Write a file to start from, with a comment on every key in it. An existing file is left alone."""
+    from simcore.export.folder import replacing
     from simcore.scenario import Scenario
     from simcore.scenario.describe import template
 
     text = template(preset, name)
     Scenario.from_toml(text, Path())  # the name may be none
     path = out or Path(f"{name}.toml")
-    try:
-        with path.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-    except FileExistsError:
-        raise InputError(f"{path}: exists already; choose another file with --out") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    if os.path.lexists(path):
+        raise InputError(f"{path}: exists already; choose another file with --out")
+    with replacing(path) as file:
+        file.write(text)
     typer.echo(f"{path}")
 
 

@@ -1,17 +1,19 @@
 """`kvscope simulate`: play a scenario and write its results."""
 
 import json
-import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import os
+from contextlib import AbstractContextManager, ExitStack
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from app.cli.interrupts import interrupt, on_interrupt
+from app.cli.output import complain, mention
 from app.cli.progress import Progress
-from simcore import Results, Scenario, Simulation
-from simcore.export.folder import ResultsFolder, replacing
+from simcore import InputError, Results, Scenario, Simulation
+from simcore.export.folder import FILES, ResultsFolder, replacing, telling_of
 
 STALLED = 3
 INTERRUPTED = 130
@@ -44,43 +46,49 @@ def simulate(
     if skip_bad_lines:
         chosen.append("workload.skip_bad_lines=true")
     loaded = _load(scenario, chosen)
+    if steps is not None:
+        _prepare_log(steps, out, force)
     with ExitStack() as stack:
         folder = stack.enter_context(ResultsFolder(out, loaded.name, force=force))
         log = None if steps is None else stack.enter_context(replacing(steps))
         progress = Progress(quiet=as_json)
         simulation = Simulation(loaded, journal=blocks, step_log=log, observers=progress.observers)
         if not as_json:
-            typer.echo(f"{loaded.name}: {len(simulation.workload):,} requests")
-            typer.echo(str(simulation.pool))
+            mention(f"{loaded.name}: {len(simulation.workload):,} requests\n{simulation.pool}")
         for warning in simulation.pool.warnings:
-            typer.echo(f"warning: {warning}", err=True)
-        with _stopped_by_interrupt(simulation), progress.shown(len(simulation.workload)):
-            results = simulation.run()
-        place = folder.write(results, perfetto=perfetto)
+            mention(f"warning: {warning}", err=True)
+        with _stopped_by_interrupt(simulation):
+            with progress.shown(len(simulation.workload)):
+                results = simulation.run()
+            place = folder.write(results, perfetto=perfetto)
     return _report(results, place, as_json)
 
 
 def _load(scenario: str, overrides: list[str]) -> Scenario:
     """A file by its path, or a preset by its name."""
     path = Path(scenario)
-    if path.suffix == ".toml" or path.exists() or len(path.parts) > 1:
+    if path.suffix == ".toml" or len(path.parts) > 1 or os.path.exists(scenario):
         return Scenario.load(path, overrides)
     return Scenario.preset(scenario, overrides)
 
 
-@contextmanager
-def _stopped_by_interrupt(simulation: Simulation) -> Iterator[None]:
-    """The first Ctrl+C ends the run after the current step, so that its results are whole; the second ends all."""
+def _prepare_log(steps: Path, out: Path | None, force: bool) -> None:
+    """Make its folder. Raises InputError for a file that is no earlier log: it may have been named by mistake."""
+    if out is not None and os.path.realpath(steps) in {os.path.realpath(out / name) for name in ("", *FILES)}:
+        raise InputError(f"{steps}: belongs to the results in {out}; choose another file for --steps")
+    with telling_of(steps):
+        if not force and steps.is_file():
+            with steps.open("rb") as file:
+                begins = file.read(4)
+            if begins not in (b"", b'{"i"'):
+                raise InputError(f"{steps}: is no log of steps; choose another file, or replace it with --force")
+        steps.parent.mkdir(parents=True, exist_ok=True)
 
-    def stop(signal_number: int, frame: object) -> None:
-        simulation.stop()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _stopped_by_interrupt(simulation: Simulation) -> AbstractContextManager[None]:
+    """The first Ctrl+C ends the run after the current step, and its results are written; the second ends all."""
+    asked = count()
+    return on_interrupt(lambda: interrupt() if next(asked) else simulation.stop())
 
 
 def _report(results: Results, place: Path, as_json: bool) -> int:
@@ -96,6 +104,6 @@ def _report(results: Results, place: Path, as_json: bool) -> int:
     if results.stalled:
         left = results.unfinished
         named = ", ".join(left[:10]) + (f" and {len(left) - 10} more" if len(left) > 10 else "")
-        typer.echo(f"kvscope: the run could not end; unfinished: {named}", err=True)
+        complain(f"the run could not end; unfinished: {named}")
         return STALLED
     return 0

@@ -32,14 +32,17 @@ FILES = (
     "trace.perfetto.json",
     "run.json",
 )
-"""All that a folder of results may hold."""
+"""All that a folder of results may hold; run.json comes last, and with it the folder is complete."""
+PARTIAL = ".partial-"
+"""What is being written is called so; a run that was killed may leave it, and no other run minds it."""
 PACKAGES = ("kvscope", "numpy", "polars", "pydantic", "simpy")
 
 
 class ResultsFolder:
-    """Results go to a temporary folder beside their place, which is renamed when all is there.
+    """Results go to a temporary folder, which is renamed when all is there.
 
-    A run that is killed, or that meets a full disk, leaves nothing behind that could be taken for results.
+    A run that is killed, or that meets a full disk, leaves nothing behind that could be taken for results. A folder
+    that is there already is filled from a temporary one inside of it: it may be all that can be written to.
     """
 
     def __init__(self, out: Path | None, name: str, *, force: bool = False) -> None:
@@ -49,13 +52,15 @@ class ResultsFolder:
         before time is spent on a run.
         """
         self._name = name
-        self._out = out
+        self._out = out = None if out is None else Path(os.path.normpath(out))
         self._force = force
-        self._check_place()
-        parent = Path("results") if out is None else out.absolute().parent
-        with telling_of(out or parent):
-            parent.mkdir(parents=True, exist_ok=True)
-            self._temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=parent))
+        place = out or Path("results")
+        with telling_of(place):
+            self._check_place()
+            home = place if out is None or out.is_dir() else out.parent
+            home.mkdir(parents=True, exist_ok=True)
+            prefix = f"{PARTIAL}{out.name if out else name}-"  # a name that is too long shows now
+            self._temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=home))
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def __enter__(self) -> "ResultsFolder":
@@ -93,14 +98,17 @@ class ResultsFolder:
         }
 
     def _check_place(self) -> None:
-        out = self._out
-        with telling_of(out or Path("results")):
-            if out is not None and out.exists() and not out.is_dir():
-                raise InputError(f"{out}: is a file; --out takes a folder, new or empty")
-            if out is not None and not self._force and out.is_dir() and any(out.iterdir()):
-                raise InputError(
-                    f"{out}: is not empty; choose another folder, or replace the results in it with --force"
-                )
+        out = self._out or Path("results")
+        there = next(path for path in (out, *out.parents) if os.path.lexists(path))
+        if not there.is_dir():
+            raise InputError(f"{there}: is no folder, and results need one there")
+        if self._out is None or there != out:
+            return
+        if not self._force and any(not entry.name.startswith(PARTIAL) for entry in out.iterdir()):
+            raise InputError(f"{out}: is not empty; choose another folder, or replace the results in it with --force")
+        for path in (out / name for name in FILES):
+            if path.is_dir():
+                raise InputError(f"{path}: is a folder, and a file of the results belongs there")
 
     def _publish(self) -> Path:
         self._temporary.chmod(0o755)  # it was made for its owner alone
@@ -108,8 +116,10 @@ class ResultsFolder:
         if out is None:
             return _rename_to_next(self._temporary, self._name)
         self._check_place()
-        out.mkdir(exist_ok=True)
-        for name in FILES:  # the run's description last: with it the folder is complete
+        if not out.exists():
+            return self._temporary.rename(out)
+        (out / FILES[-1]).unlink(missing_ok=True)  # files of two runs must not pass for the results of one
+        for name in FILES:
             if (self._temporary / name).exists():
                 os.replace(self._temporary / name, out / name)
             else:
@@ -119,16 +129,24 @@ class ResultsFolder:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[TextIO]:
-    """A text file that takes its place when the block has ended well; nothing half written is ever there."""
+    """A text file that takes its place when the block has ended well; nothing half written is ever there.
+
+    A device or a pipe is no place to take: it gets the text as it comes.
+    """
     with telling_of(path):
         if path.is_dir():
             raise InputError(f"{path}: is a folder, and a file is to be written there")
-        handle, temporary = tempfile.mkstemp(prefix=".partial-", dir=path.absolute().parent)
+        if path.exists() and not path.is_file():
+            with path.open("w", encoding="utf-8", newline="\n") as file:
+                yield file
+            return
+        place = Path(os.path.realpath(path))  # a link stays one
+        handle, temporary = tempfile.mkstemp(prefix=f"{PARTIAL}{place.name}-", dir=place.parent)
         try:
             with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
                 yield file
-            os.replace(temporary, path)
-            path.chmod(0o644)
+            os.replace(temporary, place)
+            place.chmod(0o644)
         finally:
             Path(temporary).unlink(missing_ok=True)
 
@@ -145,11 +163,11 @@ def telling_of(path: Path) -> Iterator[None]:
 def _rename_to_next(temporary: Path, name: str) -> Path:
     for number in count(1):
         out = temporary.with_name(f"{name}-{number}")
-        if not out.exists():
+        if not os.path.lexists(out):
             try:
                 return temporary.rename(out)
             except OSError:
-                if not out.exists():  # otherwise another run has taken it meanwhile
+                if not os.path.lexists(out):  # otherwise another run has taken it meanwhile
                     raise
     raise AssertionError
 

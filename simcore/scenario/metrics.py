@@ -15,5 +15,7 @@ class SLO(Section):
 class MetricsSection(Section):
     """Which part of the run the summary covers, and the objective that goodput is measured by."""
 
-    warmup: float = key(0.0, help="Leave out of the summary what arrives or happens before this time.", unit="s", ge=0)
+    warmup: float = key(
+        0.0, help="Leave out of the summary what arrives or happens before this time.", unit="s", ge=0, le=1e7
+    )
     slo: SLO = key(SLO(), help="The limits that a request must keep to count as good; none given: no goodput.")

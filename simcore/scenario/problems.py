@@ -1,5 +1,6 @@
 """What is wrong with a scenario, in one sentence a problem: the key, its value, and what is allowed."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -41,14 +42,18 @@ class _Place:
     value: Any
 
 
-def problems(error: ValidationError, known: Sequence[KeyInfo], data: Mapping[str, Any]) -> list[Problem]:
-    """Each problem that pydantic found in `data`, once a key."""
+def problems(
+    error: ValidationError, known: Sequence[KeyInfo], data: Mapping[str, Any], most: int
+) -> tuple[list[Problem], int]:
+    """The problems that pydantic found in `data`, once a key; of more than `most`, how many are left untold."""
+    details = error.errors(include_url=False)
+    # What a factory would look at is wrong itself.
+    details = [detail for detail in details if detail["type"] != "default_factory_not_called"]
     found: dict[str, Problem] = {}
-    for detail in error.errors(include_url=False):
-        if detail["type"] != "default_factory_not_called":  # what a factory would look at is wrong itself
-            for problem in _problems(detail, known, data):
-                found.setdefault(problem.path, problem)
-    return list(found.values())
+    for detail in details[:most]:
+        for problem in _problems(detail, known, data):
+            found.setdefault(problem.path, problem)
+    return list(found.values()), len(details[most:])
 
 
 def _problems(detail: ErrorDetails, known: Sequence[KeyInfo], data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -75,7 +80,7 @@ def _locate(detail: ErrorDetails, data: Any) -> _Place:
         if isinstance(data, list) and isinstance(part, int):
             path, key, data = f"{path}[{part}]", f"{key}[]", data[part]
         elif isinstance(data, Mapping) and part in data:
-            path, key, data = f"{path}.{part}", f"{key}.{part}", data[part]
+            path, key, data = f"{path}.{written(str(part))}", f"{key}.{part}", data[part]
         else:
             choices.add(str(part))
     if detail["type"] == "missing":
@@ -84,6 +89,11 @@ def _locate(detail: ErrorDetails, data: Any) -> _Place:
         tag = detail["ctx"]["discriminator"].strip("'")
         path, key, data = f"{path}.{tag}", f"{key}.{tag}", data.get(tag)
     return _Place(path.removeprefix("."), key.removeprefix("."), choices, data)
+
+
+def written(name: str) -> str:
+    """A key's name as TOML has it, on one line and short."""
+    return name if re.fullmatch(r"[\w-]{1,80}", name, re.ASCII) else shown(name)
 
 
 def _allowed(place: _Place, known: Sequence[KeyInfo]) -> str:

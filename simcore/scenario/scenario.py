@@ -14,7 +14,7 @@ from simcore.scenario.memory import MemorySection
 from simcore.scenario.metrics import MetricsSection
 from simcore.scenario.model import ModelSection
 from simcore.scenario.presets import ABOUT, read_preset
-from simcore.scenario.problems import problems
+from simcore.scenario.problems import problems, written
 from simcore.scenario.scheduler import SchedulerSection
 from simcore.scenario.timing import TimingSection
 from simcore.scenario.workload import WorkloadSection
@@ -108,19 +108,19 @@ class Scenario(Section):
 
     @classmethod
     def _build(cls, data: dict[str, Any], overrides: Iterable[str], source: str) -> Self:
-        overridden = override(data, overrides, _known())
-        make_absolute(data, _known(), Path.cwd())
+        overridden = [".".join(map(written, path.split("."))) for path in override(data, overrides, _known())]
+        make_absolute(data, _known(), Path())
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            found = problems(error, _known(), data)
+            found, untold = problems(error, _known(), data, MOST_PROBLEMS)
         lines = []
-        for problem in found[:MOST_PROBLEMS]:
-            place = f"{problem.path}."
+        for problem in found:
+            place = problem.path.replace("[", ".[") + "."
             here = any(place.startswith(f"{path}.") or f"{path}.".startswith(place) for path in overridden)
             lines.append(f"{'--set' if here else source}: {problem.sentence}")
-        if len(found) > MOST_PROBLEMS:
-            lines.append(f"{source}: and {len(found) - MOST_PROBLEMS} more problems")
+        if untold:
+            lines.append(f"{source}: and {untold} more problems")
         wrong = InputError if any(not problem.unsupported for problem in found) else UnsupportedError
         raise wrong("\n".join(lines))
 

@@ -69,6 +69,7 @@ class WorkloadSection(Section):
         help="Leave out what arrives before this time of the trace, which becomes the run's time 0.",
         unit="s",
         ge=0,
+        le=1e10,
     )
     end: float | None = key(
         None,
@@ -76,6 +77,7 @@ class WorkloadSection(Section):
         "600 s after `start` without it.",
         unit="s",
         gt=0,
+        le=1e10,
     )
     limit: int | None = key(None, help="Take only so many requests, the first ones.", unit="requests", ge=1)
     rate_scale: float | None = key(

@@ -6,6 +6,8 @@ from typing import Any
 from tests.serving.reference import SECOND, Config, Server, ticks
 
 Line = dict[str, Any]
+Prompt = tuple[Line, int]
+"""What a line says of its prompt, and how many tokens it has."""
 
 GRID = 2**-10
 """s; where steps last whole multiples of it and arrivals are such, many of them coincide"""
@@ -59,7 +61,8 @@ def draw_config(rng: Random) -> Config:
 def draw_timing(rng: Random) -> tuple[float, float, float]:
     if rng.random() < 0.5:
         return rng.randint(0, 4) * GRID, rng.randint(0, 1) * GRID, rng.choice((0, 0, 1)) * GRID
-    return tuple(rng.choice((0.0, rng.uniform(0, most))) for most in (0.02, 0.001, 0.0001))
+    step, per_token, per_context_token = (rng.choice((0.0, rng.uniform(0, most))) for most in (0.02, 0.001, 0.0001))
+    return step, per_token, per_context_token
 
 
 def meet_ends_of_steps(rng: Random, config: Config, lines: list[Line]) -> None:
@@ -80,7 +83,8 @@ class Prompts:
         self.block_size = config.block_size
         self.slots = (config.blocks - 1) * config.block_size
         self.most = min(self.slots + 1, config.max_model_len + 2, 60)
-        self.forms = rng.choice(((self.segments,), (self.segments, self.hashes, self.token_ids, self.unique)))
+        alike, all_forms = (self.segments,), (self.segments, self.hashes, self.token_ids, self.unique)
+        self.forms = rng.choice((alike, all_forms, (self.unique,)))
         self.hash_blocks = rng.choices((1, 2, 3, 4, 6, 8, 16, 20), k=2)
         self.talks: list[list[list[int]]] = []
         self.text = rng.choices(range(50), k=self.most)
@@ -88,13 +92,13 @@ class Prompts:
     def lines(self, count: int) -> list[Line]:
         rng = self.rng
         longest_output = rng.choice((3, 12, 30))
-        lines = []
+        lines: list[Line] = []
         for id in rng.sample([f"r{i}" for i in range(count)], count):
             prompt, prompt_len = rng.choice(self.forms)()
             output_len = rng.randint(1, longest_output)
             if rng.random() < 0.98:
                 output_len = min(output_len, max(self.slots + 1 - prompt_len, 1))  # so that it fits, but only just
-            line = {"id": id, "output_len": output_len} | prompt
+            line: Line = {"id": id, "output_len": output_len} | prompt
             if "prompt_segments" in line:
                 line["output_segment"] = rng.choice((rng.randint(100, 103), rng.randint(200, 250)))
                 reply = [line["output_segment"], rng.randint(0, output_len)]
@@ -110,7 +114,7 @@ class Prompts:
         whole = self.block_size * self.rng.randint(1, 4)  # where a hit must leave a block out
         return min(self.rng.choice((whole, self.rng.randint(1, 6), self.rng.randint(1, self.most))), self.most)
 
-    def segments(self) -> tuple[Line, int]:
+    def segments(self) -> Prompt:
         """A conversation's next turn, or the first one of a new conversation."""
         rng = self.rng
         system = [[rng.randint(1, 2), rng.choice((0, self.block_size, 2 * self.block_size, rng.randint(0, 12)))]]
@@ -121,20 +125,20 @@ class Prompts:
         prompt = [*before, [rng.choice((rng.randint(10, 12), rng.randint(20, 90))), max(length, 1)]]
         return {"prompt_segments": prompt}, sum(n for _, n in prompt)
 
-    def hashes(self) -> tuple[Line, int]:
+    def hashes(self) -> Prompt:
         """A path in a small tree of hashes, its last piece cut or a tail of its own behind it."""
         rng, length = self.rng, self.length()
         size = rng.choice(self.hash_blocks)
         path = [rng.randint(0, 1) for _ in range(min(rng.randint(0, 8), -(-length // size)))]
         return {"prompt_len": length, "prefix_hashes": path, "hash_block": size}, length
 
-    def token_ids(self) -> tuple[Line, int]:
+    def token_ids(self) -> Prompt:
         """The beginning of one text, and tokens that may or may not go on with it."""
         rng, length = self.rng, self.length()
         same = rng.randint(0, length)
         tail = [rng.randint(0, 2) for _ in range(length - same)]
         return {"prompt_token_ids": self.text[:same] + tail}, length
 
-    def unique(self) -> tuple[Line, int]:
+    def unique(self) -> Prompt:
         length = self.length()
         return {"prompt_len": length}, length

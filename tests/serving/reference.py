@@ -8,6 +8,7 @@ Time is counted in ticks of 2^-40 s.
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import Any
 from zlib import crc32
 
 SECOND = 2**40
@@ -77,19 +78,19 @@ class Request:
     scheduled: int = 0
 
 
-def read(line: dict, number: int) -> Request:
+def read(line: dict[str, Any], number: int) -> Request:
     """A request of the native format, the `number`-th of its file."""
+    tokens: list[Name]
     if "prompt_token_ids" in line:
         tokens = [("id", token) for token in line["prompt_token_ids"]]
     elif "prompt_segments" in line:
         tokens = [("segment", segment, i) for segment, n in line["prompt_segments"] for i in range(n)]
     else:
-        size = line.get("hash_block", 16)
-        named = [("hash", size, name, i) for name in line.get("prefix_hashes", []) for i in range(size)]
-        unique = [("prompt", number, i) for i in range(len(named), line["prompt_len"])]
-        tokens = named[: line["prompt_len"]] + unique
+        size, prompt_len = line.get("hash_block", 16), line["prompt_len"]
+        tokens = [("hash", size, hash, i) for hash in line.get("prefix_hashes", []) for i in range(size)]
+        tokens = tokens[:prompt_len] + [("prompt", number, i) for i in range(len(tokens), prompt_len)]
     output = ("segment", line["output_segment"]) if "output_segment" in line else ("output", number)
-    future = [(*output, i) for i in range(line["output_len"])]
+    future: list[Name] = [(*output, i) for i in range(line["output_len"])]
     return Request(line["id"], ticks(line["arrival"]), line.get("priority", 0), tokens, future, len(tokens))
 
 
@@ -127,7 +128,8 @@ class Pool:
         self.cache.setdefault(hash, []).append(block)
 
     def free(self, table: list[Block]) -> None:
-        unhashed, hashed = [], []
+        unhashed: list[Block] = []
+        hashed: list[Block] = []
         for block in reversed(table):
             block.refs -= 1
             if block.refs == 0:
@@ -138,17 +140,17 @@ class Pool:
 class Server:
     """Runs requests to their end and writes down every step."""
 
-    def __init__(self, config: Config, lines: list[dict]) -> None:
+    def __init__(self, config: Config, lines: list[dict[str, Any]]) -> None:
         self.config = config
         self.pool = Pool(config.blocks)
         self.requests = [read(line, number) for number, line in enumerate(lines)]
         self.coming = sorted(self.requests, key=lambda request: request.arrival)
         self.waiting: list[Request] = []
         self.running: list[Request] = []
-        self.steps: list[dict] = []
+        self.steps: list[dict[str, Any]] = []
         self.now = 0
 
-    def run(self) -> list[dict]:
+    def run(self) -> list[dict[str, Any]]:
         """A record for each step: the fields of the recorded cases, and then what else there is to compare."""
         stalled = False
         while True:
@@ -175,79 +177,68 @@ class Server:
             return False
         return True
 
-    def step(self) -> dict:
+    def step(self) -> dict[str, Any]:
         """One round of schedule(), the model and update_from_output()."""
         self.pool.evicted = []
         self.budget = self.config.max_num_batched_tokens
         self.several = len(self.running) + len(self.waiting) > 1
         self.scheduled: list[tuple[Request, int, list[int]]] = []  # with the ids of the blocks to be recorded
         self.preempted: list[Request] = []
-        new: list[str] = []
-        resumed: list[str] = []
-
         self.schedule_running()
+        ran = len(self.scheduled)
         if not self.preempted:
-            already = len(self.scheduled)
             self.schedule_waiting()
-            for request, _, _ in self.scheduled[already:]:
-                (resumed if request.preemptions else new).append(request.id)
+        admitted = [request for request, _, _ in self.scheduled[ran:]]
 
-        waiting, start = len(self.waiting), self.now
-        tables = {request.id: [block.id for block in request.table] for request in self.running}
-        sched = [[request.id, n, request.computed] for request, n, _ in self.scheduled]
-        admitted = [request for request, _, _ in self.scheduled if request.id in new + resumed]
-        hits = {request.id: request.computed for request in admitted}
-        queried = sum(len(request.tokens) for request in admitted)
+        start, free = self.now, self.pool.queue
+        record = {
+            "i": len(self.steps),
+            "t": start / SECOND,
+            "sched": [[request.id, n, request.computed] for request, n, _ in self.scheduled],
+            "new": [request.id for request in admitted if not request.preemptions],
+            "resumed": [request.id for request in admitted if request.preemptions],
+            "preempted": [request.id for request in self.preempted],
+            "hits": {request.id: request.computed for request in admitted},
+            "evicted": len(self.pool.evicted),
+            "evicted_ids": self.pool.evicted,
+            "free_sched": len(free),
+            "blocks": {request.id: ids for request, _, ids in self.scheduled if ids},
+            "start": start,
+            "waiting": len(self.waiting),
+            "tables": {request.id: [block.id for block in request.table] for request in self.running},
+            "queried": sum(len(request.tokens) for request in admitted),
+            "idle": sum(block.hash is not None for block in free),
+        }
+        if not self.scheduled and not self.preempted:
+            record["stall"] = True
+
         for request, n, _ in self.scheduled:
             request.computed += n
             request.scheduled += n
-        free = list(self.pool.queue)
-        stored = self.stored()
+        record["stored"] = self.stored()
         self.now += self.duration()
         finished = self.update()
 
         queue = [block.id for block in self.pool.queue]
-        record = {
-            "i": len(self.steps),
-            "t": start / SECOND,
+        return record | {
             "dt": (self.now - start) / SECOND,
-            "sched": sched,
-            "new": new,
-            "resumed": resumed,
-            "preempted": [request.id for request in self.preempted],
-            "hits": hits,
-            "evicted": len(self.pool.evicted),
-            "free_sched": len(free),
-            "blocks": {request.id: ids for request, _, ids in self.scheduled if ids},
-            "evicted_ids": self.pool.evicted,
             "finished": finished,
             "free": len(queue),
             "used": self.config.blocks - 1 - len(queue),
             "freeq_crc": crc32(",".join(map(str, queue)).encode()),
-            "start": start,
             "end": self.now,
-            "tables": tables,
-            "waiting": waiting,
-            "queried": queried,
-            "idle": sum(block.hash is not None for block in free),
-            "stored": stored,
             "queue": queue,
             "refs": {block.id: block.refs for block in self.pool.blocks if block.refs},
             "cached": {block.id: block.hash for block in self.pool.blocks if block.hash is not None},
         }
-        if not sched and not self.preempted:
-            record["stall"] = True
-        return record
 
     def duration(self) -> int:
         if not self.scheduled:
             return 0
+        config = self.config
         tokens = sum(n for _, n, _ in self.scheduled)
         context = sum(request.computed for request, _, _ in self.scheduled)
-        step, per_token, per_context_token = map(
-            ticks, (self.config.step, self.config.per_token, self.config.per_context_token)
-        )
-        return step + per_token * tokens + per_context_token * context
+        return ticks(config.step) + ticks(config.per_token) * tokens + ticks(config.per_context_token) * context
 
     def stored(self) -> int:
         """Tokens in the blocks that somebody holds, once the step is done; those of shared blocks once."""

@@ -1,25 +1,16 @@
 """Thousands of small random scenarios: the simulator does what the reference does, to the last block and tick."""
 
-import json
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-from simcore import Results, Simulation
-from simcore.record.journal import NOBODY, Event
-from simcore.record.recorder import Ticks
-from simcore.serving.plan import StepPlan
-from simcore.serving.request import Sequence
-from tests.serving.harness import first_difference, play, scenario_of
+from tests.serving.comparison import compare
 from tests.serving.random_cases import GRID, Line, draw_case
 from tests.serving.reference import Config, Request, Server
 
 CHUNKS, CASES = 40, 50
-STATUS = {"finished": 0, "rejected": 1, "unfinished": 2}
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
@@ -30,6 +21,15 @@ def test_random_scenarios(chunk: int, tmp_path: Path) -> None:
             lines = reduced(config, lines, tmp_path)
             listing = "\n".join(map(str, lines))
             pytest.fail(f"seed {seed}: {compare(config, lines, tmp_path)}\n{config}\n{listing}")
+
+
+def reduced(config: Config, lines: list[Line], folder: Path) -> list[Line]:
+    """As few of the requests as it takes for some difference."""
+    for line in list(lines):
+        fewer = [other for other in lines if other is not line]
+        if fewer and compare(config, fewer, folder):
+            lines = fewer
+    return lines
 
 
 def test_a_victim_leaves_what_its_step_would_have_filled(tmp_path: Path) -> None:
@@ -94,194 +94,3 @@ def test_the_scenarios_reach_the_rules() -> None:
             reached["takes no time"] += record["start"] == record["end"]
             reached["held back with blocks free"] += bool(before["free"] and record["waiting"])
     assert min(reached.values()) >= 20, reached
-
-
-def compare(config: Config, lines: list[Line], folder: Path) -> str | None:
-    """What the simulator does otherwise than the reference, or contradicts itself in; None: nothing."""
-    server = Server(config, lines)
-    theirs = server.run()
-    trace = folder / "workload.jsonl"
-    trace.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    scenario = scenario_of(config, trace)
-    ours, results = play(scenario)
-    executor = Executor()
-    unlogged = Simulation(scenario, observers=[executor]).run()
-    return (
-        first_difference(ours, theirs)
-        or columns_differ(results, theirs)
-        or requests_differ(results, server.requests)
-        or journal_differs(results, theirs)
-        or records_differ(results, unlogged)
-        or plans_differ(executor, theirs)
-        or leak(config, server, ours)
-    )
-
-
-def columns_differ(results: Results, theirs: list[dict[str, Any]]) -> str | None:
-    """The columns of the steps: what the pool held while each ran."""
-    expected = {
-        "t": [record["start"] for record in theirs],
-        "dt": [record["end"] - record["start"] for record in theirs],
-        "running": [len(record["tables"]) for record in theirs],
-        "waiting": [record["waiting"] for record in theirs],
-        "scheduled_tokens": [sum(n for _, n, _ in record["sched"]) for record in theirs],
-        "blocks_used": [results.blocks_in_pool - 1 - record["free_sched"] for record in theirs],
-        "blocks_cached": [record["idle"] for record in theirs],
-        "blocks_free": [record["free_sched"] - record["idle"] for record in theirs],
-        "tokens_stored": [record["stored"] for record in theirs],
-        "query_tokens": [record["queried"] for record in theirs],
-        "hit_tokens": [sum(record["hits"].values()) for record in theirs],
-        "preemptions": [len(record["preempted"]) for record in theirs],
-        "evictions": [record["evicted"] for record in theirs],
-    }
-    return different("steps", results.record.steps, expected)
-
-
-def requests_differ(results: Results, requests: list[Request]) -> str | None:
-    """The columns of the requests, and the steps that gave each a token."""
-    workload, columns = results.workload, results.record.requests
-    by_id = {request.id: request for request in requests}
-    rows = [by_id[workload.id_of(row)] for row in range(len(workload))]
-    arrived = columns["arrival"] != -1
-    expected = {
-        "row": list(range(len(rows))),
-        "status": [STATUS[request.status] for request in rows],
-        "arrival": [request.arrival if there else -1 for request, there in zip(rows, arrived, strict=True)],
-        "first_scheduled": [never(request.first_scheduled) for request in rows],
-        "first_token": [never(request.first_token) for request in rows],
-        "finished": [never(request.finished) for request in rows],
-        "preemptions": [request.preemptions for request in rows],
-        "query_tokens": [request.query_tokens for request in rows],
-        "hit_tokens_first": [request.hit_first or 0 for request in rows],
-        "hit_tokens": [request.hit_total for request in rows],
-        "computed_tokens": [request.scheduled for request in rows],
-        "output_tokens": [len(request.tokens) - request.prompt_len for request in rows],
-    }
-    if problem := different("requests", columns, expected):
-        return problem
-    token_steps: list[list[int]] = [[] for _ in rows]
-    for row, first, steps in results.record.streaks.tolist():
-        token_steps[row] += range(first, first + steps)
-    expected_steps = [request.token_steps for request in rows]
-    return None if token_steps == expected_steps else f"tokens come in steps {token_steps}, not {expected_steps}"
-
-
-def journal_differs(results: Results, theirs: list[dict[str, Any]]) -> str | None:
-    """Replay every change of a block: each must be possible, and lead to the reference's pool after every step."""
-    assert results.journal is not None
-    entries = results.journal.since(0)[::-1]
-    refs: Counter[int] = Counter()
-    keys: dict[int, int] = {}
-    contents: dict[int, Any] = {}
-    for record in theirs:
-        while entries and entries[-1].step == record["i"]:
-            entry = entries.pop()
-            block, held, cached = entry.block, refs[entry.block], entry.block in keys
-            possible = {
-                Event.ALLOCATE: not held and not cached,
-                Event.HIT: cached and entry.key == keys.get(block),
-                Event.REGISTER: held == 1 and not cached and entry.key > 0,
-                Event.EVICT: not held and cached and entry.sequence == NOBODY,
-                Event.FREE: held > 0,
-            }
-            match entry.event:
-                case Event.ALLOCATE | Event.HIT:
-                    refs[block] += 1
-                case Event.REGISTER:
-                    keys[block] = entry.key
-                case Event.EVICT:
-                    keys.pop(block, None)
-                case Event.FREE:
-                    refs[block] -= 1
-            if not possible.get(Event(entry.event)) or entry.refs != refs[block]:
-                return f"step {record['i']}: {entry} cannot be: {held} held the block, cached: {cached}"
-        holders = {block: count for block, count in refs.items() if count}
-        if holders != record["refs"]:
-            return f"step {record['i']}: the journal's holders are {holders}, not {record['refs']}"
-        if keys.keys() != record["cached"].keys():
-            return f"step {record['i']}: the journal's cached blocks are {set(keys)}, not {set(record['cached'])}"
-        for block, key in keys.items():
-            if contents.setdefault(key, record["cached"][block]) != record["cached"][block]:
-                return f"step {record['i']}: key {key} stands for different tokens"
-    if len(set(contents.values())) < len(contents):
-        return "equal tokens have different keys"
-    return f"the journal goes on after the last step: {entries[-1]}" if entries else None
-
-
-class Executor:
-    """Knows of the block tables only what the plans say; and what a timer is told."""
-
-    def __init__(self) -> None:
-        self.ids: list[str] = []
-        self.tables: dict[int, list[int]] = {}
-        self.steps: list[tuple[dict[str, list[int]], int, int, int, int]] = []
-
-    def arrived(self, sequence: Sequence, accepted: bool) -> None:
-        self.ids.append(sequence.request.id)
-
-    def planned(self, plan: StepPlan, start: int, ticks: int) -> None:
-        for seq in plan.closed:
-            del self.tables[seq]
-        for seq, opening in plan.opened.items():
-            assert seq not in self.tables
-            self.tables[seq] = list(opening.tables[0])
-        for seq, growth in plan.grown.items():
-            self.tables[seq] += [block for _, blocks in growth for block in blocks]
-        tables = {self.ids[seq]: list(table) for seq, table in self.tables.items()}
-        self.steps.append((tables, plan.rows, plan.tokens, plan.context, plan.pairs))
-
-    def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
-        pass
-
-
-def plans_differ(executor: Executor, theirs: list[dict[str, Any]]) -> str | None:
-    for found, record in zip(executor.steps, theirs, strict=True):
-        rows = [(n, before) for _, n, before in record["sched"]]
-        tokens, context = sum(n for n, _ in rows), sum(before + n for n, before in rows)
-        pairs = sum(before + i + 1 for n, before in rows for i in range(n))
-        expected = (record["tables"], len(rows), tokens, context, pairs)
-        if found != expected:
-            return f"step {record['i']}: the plan says {found}, and should say {expected}"
-    return None
-
-
-def records_differ(results: Results, unlogged: Results) -> str | None:
-    """The same run without a log takes short cuts, and must not show it."""
-    for table in ("steps", "requests"):
-        with_log, without = getattr(results.record, table), getattr(unlogged.record, table)
-        for name in with_log:
-            if not np.array_equal(with_log[name], without[name]):
-                return f"without a log {table}.{name} is {without[name].tolist()}, not {with_log[name].tolist()}"
-    for table in ("streaks", "sequences"):
-        if not np.array_equal(getattr(results.record, table), getattr(unlogged.record, table)):
-            return f"without a log the {table} are others"
-    return None
-
-
-def leak(config: Config, server: Server, ours: list[dict[str, Any]]) -> str | None:
-    """The reference itself: every block is held or free, never both; and in the end all are free."""
-    blocks = set(range(1, config.blocks))
-    for record in server.steps:
-        if len(record["queue"]) + len(record["refs"]) != len(blocks) or {*record["queue"], *record["refs"]} != blocks:
-            return f"step {record['i']}: a block is lost, or in two places"
-    over = all(request.status != "unfinished" for request in server.requests)
-    return f"{ours[-1]['used']} blocks are left in use" if over and ours and ours[-1]["used"] else None
-
-
-def reduced(config: Config, lines: list[Line], folder: Path) -> list[Line]:
-    """As few of the requests as it takes for some difference."""
-    for line in list(lines):
-        fewer = [other for other in lines if other is not line]
-        if fewer and compare(config, fewer, folder):
-            lines = fewer
-    return lines
-
-
-def different(table: str, columns: dict[str, Ticks], expected: dict[str, list[int]]) -> str | None:
-    found = {name: columns[name].tolist() for name in expected}
-    names = [name for name in expected if found[name] != expected[name]]
-    return "\n".join(f"{table}.{name} is {found[name]}, and should be {expected[name]}" for name in names) or None
-
-
-def never(instant: int | None) -> int:
-    return -1 if instant is None else instant

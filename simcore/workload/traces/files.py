@@ -14,6 +14,10 @@ from simcore.errors import InputError
 
 _GZIP = b"\x1f\x8b"
 _TAR, _TAR_AT = b"ustar", 257
+_PIECE = 1 << 20
+MAX_BYTES = 1 << 31
+"""Longest trace, unpacked: a week of Azure's conversations has half of it; what is longer is a mistake, or a trap."""
+
 _CHUNK = re.compile(r"(?:.*/)?chunk-\d+-(?:trace\.csv|dataset\.json)")
 
 
@@ -36,9 +40,11 @@ class TraceFile:
 def load(path: Path) -> TraceFile:
     """Read a file or a ServeGen folder. A missing, unreadable, empty or damaged one is an InputError."""
     try:
-        data = _folder(path) if path.is_dir() else path.read_bytes()
+        data = _folder(path) if path.is_dir() else _read(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
+    except InputError:
+        raise
     except ValueError:
         raise InputError(f"{path}: cannot be read: a path has no null character") from None
     if isinstance(data, dict):
@@ -53,13 +59,31 @@ def load(path: Path) -> TraceFile:
     return TraceFile(str(path), data)
 
 
+def _read(path: Path) -> bytes:
+    if path.is_char_device() or path.is_block_device():
+        raise InputError(f"{path}: is a device, and a trace is a file or a folder")
+    if path.stat().st_size > MAX_BYTES:
+        raise _too_long(path)
+    return path.read_bytes()
+
+
 def _decompress(path: Path, data: bytes) -> bytes:
+    unpacked = io.BytesIO()
     try:
-        return gzip.decompress(data)
+        with gzip.open(io.BytesIO(data)) as stream:
+            while piece := stream.read(_PIECE):
+                unpacked.write(piece)
+                if unpacked.tell() > MAX_BYTES:
+                    raise _too_long(path)
     except EOFError:
         raise InputError(f"{path}: is cut short, its gzip stream ends before its end mark") from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: is damaged, its gzip stream cannot be unpacked ({error})") from None
+    return unpacked.getvalue()
+
+
+def _too_long(path: Path) -> InputError:
+    return InputError(f"{path}: is longer than {MAX_BYTES >> 30} GiB unpacked, and no trace is")
 
 
 def _folder(path: Path) -> dict[str, TraceFile]:

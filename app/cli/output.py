@@ -1,0 +1,26 @@
+"""What a command says: on the way, and where it has to refuse."""
+
+import sys
+from contextlib import suppress
+
+import typer
+
+WRONG_INPUT = 2
+
+
+def mention(text: str, *, err: bool = False) -> None:
+    """Say something on the way. If nobody listens any more, as in `| head`, the work goes on."""
+    with suppress(OSError):
+        typer.echo(text, err=err)
+
+
+def complain(sentence: str) -> None:
+    """Say on standard error what is wrong. Names of others may be in it, and must not steer the terminal."""
+    shown = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in sentence)
+    print(f"kvscope: {shown}", file=sys.stderr)
+
+
+def refuse(sentence: str) -> int:
+    """Say why nothing comes of it, and return the exit code for that."""
+    complain(sentence)
+    return WRONG_INPUT
