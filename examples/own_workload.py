@@ -1,9 +1,10 @@
-"""A workload of one's own: as columns, and as a file that every command reads.
+"""A workload made by hand: columns of requests, and names for the tokens that they have in common.
 
-    python examples/own_workload.py
+python examples/own_workload.py
 
-Twelve questions about one document, half a second apart. The document's tokens have a name, so they are shared; what is
-asked about it is each request's own. Then the same workload is written in the native format, read, and played again.
+Three teams send documents to the same assistant. Each team has instructions of its own, 640 tokens, which all its
+prompts begin with; what follows is different each time. The workload is also written in the native format, a line a
+request, which `kvscope simulate --trace FILE` plays.
 """
 
 import tempfile
@@ -15,29 +16,31 @@ from simcore import Scenario, Workload, simulate
 from simcore.workload.columns import Runs
 from simcore.workload.native import write_native
 
-QUESTIONS, DOCUMENT, QUESTION, ANSWER = 12, 2000, 48, 64
-"""requests, and lengths in tokens"""
-THE_DOCUMENT = 1
-"""Sources of tokens are numbered from 1; equal sources are equal tokens."""
+REQUESTS, TEAMS, INSTRUCTIONS = 240, 3, 640
+rng = np.random.default_rng(1)
 
 workload = Workload(
-    format="synthetic",
-    arrival=np.arange(QUESTIONS) * 0.5,
-    prompt_len=np.full(QUESTIONS, DOCUMENT + QUESTION),
-    output_len=np.full(QUESTIONS, ANSWER),
-    runs=Runs(
-        offsets=np.arange(QUESTIONS + 1),  # each prompt begins with one run of named tokens
-        source=np.full(QUESTIONS, THE_DOCUMENT),
-        length=np.full(QUESTIONS, DOCUMENT),
+    format="three teams",
+    arrival=np.sort(rng.uniform(0, 60, REQUESTS)),
+    prompt_len=INSTRUCTIONS + rng.integers(50, 1200, REQUESTS),
+    output_len=rng.integers(20, 200, REQUESTS),
+    runs=Runs(  # one run for each request: the first 640 tokens of its team's instructions
+        offsets=np.arange(REQUESTS + 1),
+        source=1 + rng.integers(0, TEAMS, REQUESTS),  # equal sources, equal tokens
+        length=np.full(REQUESTS, INSTRUCTIONS),
     ),
 )
-server = ["memory.blocks=2000", "scheduler.max_model_len=4096"]
-ours = simulate(Scenario.preset("default", server), workload=workload)
-print(ours.requests.select("id", "arrival", "hit_tokens", "computed_tokens", "ttft"))
+
+for caching in ("false", "true"):
+    server = Scenario.preset("default", ["memory.blocks=2000", f"memory.prefix_caching={caching}"])
+    results = simulate(server, workload=workload)
+    tokens, hits, ttft = (results.summary[key] for key in ("tokens", "hits", "ttft"))
+    print(f"prefix caching {caching:>5}: {tokens['scheduled']:,} tokens computed, {hits['hit_tokens']:,} hit, ", end="")
+    print(f"mean TTFT {1000 * ttft['mean']:.1f} ms")
 
 with tempfile.TemporaryDirectory() as folder:
-    file = Path(folder, "questions.jsonl")
+    file = Path(folder, "teams.jsonl")
     write_native(workload, file)
-    print(file.read_text(encoding="utf-8").splitlines()[0])
-    again = simulate(Scenario.preset("default", [*server, f"workload.trace='{file}'"]))
-print("The file gives the same results:", again.summary == ours.summary)
+    print("As a file, its first line:", file.read_text(encoding="utf-8").splitlines()[0])
+    played = simulate(Scenario.preset("default", ["memory.blocks=2000", f"workload.trace='{file}'"]))
+    print("Its results are the same:", played.summary == results.summary)

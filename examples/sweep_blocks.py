@@ -2,8 +2,8 @@
 
     python examples/sweep_blocks.py
 
-Each size is run with several seeds. The same seed gives every size the same requests, so that sizes are compared pair by
-pair: the difference between two of them is known far better than either.
+Each size is run with several seeds. The same seed gives every size the same requests (common random numbers), so sizes
+are compared seed by seed: the difference between two of them is known better than either.
 """
 
 from statistics import fmean, stdev

@@ -35,7 +35,7 @@ held = holdings(step)
 shared = held.group_by("block").len().filter(pl.col("len") > 1)["block"].implode()
 
 state = timeline.row(step, named=True)
-print(f"step {step} at {state['t']:.3f} s: {held['block'].n_unique()} of {state['blocks_used']} used blocks accounted for")
+print(f"Step {step}, at {state['t']:.3f} s: {held['block'].n_unique()} of {state['blocks_used']} used blocks are held by")
 print(
     held.group_by("request")
     .agg(blocks=pl.len(), shared=pl.col("block").is_in(shared).sum(), first=pl.col("block").sort().head(4))

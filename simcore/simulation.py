@@ -45,7 +45,8 @@ class Simulation:
         options, block_size = scenario.memory, scenario.memory.block_size
         self._journal = Journal() if journal or step_log is not None else None
         eviction = EVICTION[options.eviction.policy]()
-        memory = PagedMemory(BlockPool(self.pool.blocks, eviction, self._journal), block_size, options.prefix_caching)
+        keys = BlockKeys(self.workload, block_size) if options.prefix_caching else None
+        memory = PagedMemory(BlockPool(self.pool.blocks, eviction, self._journal), block_size, keys)
         max_model_len = scenario.max_model_len
         scheduler = Scheduler(
             scenario.scheduler,
@@ -64,7 +65,6 @@ class Simulation:
             executor,
             watching,
             max_model_len=max_model_len,
-            keys=BlockKeys(self.workload, block_size) if options.prefix_caching else None,
             max_steps=scenario.scheduler.max_steps,
         )
         self._interrupted = False

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,13 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SAYS = {
-    "first_run": ['"finished": 300', "blocks_used"],
-    "hit_accounting": ["2  hits of an infinite cache", "1  hits of the simulator", "0  unexplained"],
-    "own_workload": ["2000", "The file gives the same results: True"],
-    "sweep_blocks": ["TTFT p99", "0.000 ±  0.000"],
-    "time_travel": ["180 of 180 used blocks", "allocate"],
+    "first_run": [r'"finished": 300', r"blocks_used"],
+    "hit_accounting": [r"2  hits of an infinite cache", r"1  hits of the simulator", r" 0  unexplained"],
+    "own_workload": [r"false: .* 0 hit", r"true: .* [\d,]{6,} hit", r"results are the same: True"],
+    "sweep_blocks": [r"TTFT p99", r" 0\.000 ± +0\.000"],
+    "time_travel": [r"(\d+) of \1 used blocks", r"allocate"],
 }
+"""Patterns of what each prints."""
 
 
 def test_all_are_here() -> None:
@@ -35,8 +37,8 @@ def test_example(name: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    for words in SAYS[name]:
-        assert words in done.stdout
+    for pattern in SAYS[name]:
+        assert re.search(pattern, done.stdout)
     assert [path.name for path in tmp_path.iterdir()] == [path.name for path in arguments], "nothing is left behind"
 
 

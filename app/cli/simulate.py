@@ -67,7 +67,7 @@ def simulate(
 def _load(scenario: str, overrides: list[str]) -> Scenario:
     """A file by its path, or a preset by its name."""
     path = Path(scenario)
-    if path.suffix == ".toml" or len(path.parts) > 1 or os.path.exists(scenario):
+    if path.suffix == ".toml" or len(path.parts) > 1 or os.path.isfile(scenario):
         return Scenario.load(path, overrides)
     return Scenario.preset(scenario, overrides)
 

@@ -45,11 +45,9 @@ class BlockKeys:
         for source, start, length in named:
             prefix = self._extend(keys, self._stem(prefix, source, start), begin, length)
             begin += length
-        if output_source == PRIVATE:
+        if begin < prompt or output_source == PRIVATE:  # all that follows private tokens is private too
             self._extend(keys, private, begin, prompt + output - begin)
         else:
-            if begin < prompt:
-                prefix = self._extend(keys, private, begin, prompt - begin)
             self._extend(keys, self._stem(prefix, output_source, 0), prompt, output)
         return keys
 

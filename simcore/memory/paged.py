@@ -3,8 +3,10 @@
 https://arxiv.org/abs/2309.06180. The rules are those of vLLM 0.33's KV-cache manager for full attention.
 """
 
+from bisect import bisect_left
+
 from simcore.memory.base import Growth, Hit
-from simcore.memory.keys import PRIVATE_KEYS
+from simcore.memory.keys import PRIVATE_KEYS, BlockKeys
 from simcore.memory.pool import BlockPool
 from simcore.record.journal import Journal
 from simcore.serving.request import Sequence
@@ -16,10 +18,10 @@ NO_HIT = Hit(0, [])
 class PagedMemory:
     """One block table a sequence, for all layers; prefixes are shared in whole blocks."""
 
-    def __init__(self, pool: BlockPool, block_size: int, prefix_caching: bool) -> None:
+    def __init__(self, pool: BlockPool, block_size: int, keys: BlockKeys | None) -> None:
         self.pool = pool
         self.block_size = block_size
-        self.prefix_caching = prefix_caching
+        self._keys = keys
         self._promptly = pool.journal is not None or pool.eviction.hears_inserts
         self._slots = 0  # tokens that all tables together have room for, shared blocks counted each time
 
@@ -42,9 +44,13 @@ class PagedMemory:
 
     def lookup(self, sequence: Sequence) -> Hit:
         """At least one token must be computed to get logits, so a prompt that is cached whole hits one block less."""
-        if not self.prefix_caching:
+        if self._keys is None:
             return NO_HIT
-        blocks = self.pool.find(sequence.request.keys, (sequence.length - 1) // self.block_size)
+        request = sequence.request
+        if not request.keys:
+            request.keys = self._keys.of(request.row)
+            request.named = bisect_left(request.keys, PRIVATE_KEYS)
+        blocks = self.pool.find(request.keys, (sequence.length - 1) // self.block_size)
         return Hit(len(blocks) * self.block_size, blocks)
 
     def admit(self, sequence: Sequence, tokens: int, hit: Hit, spare: int, whole: bool) -> bool:
@@ -106,12 +112,12 @@ class PagedMemory:
         """
         table = sequence.tables[0]
         sequence.horizon = len(table) * self.block_size + 1
-        if not self.prefix_caching:
+        if self._keys is None:
             return
-        keys, first, full = sequence.request.keys, sequence.registered, reach // self.block_size
+        request, first, full = sequence.request, sequence.registered, reach // self.block_size
         if full > first:
-            if self._promptly or keys[first] < PRIVATE_KEYS or keys[full - 1] < PRIVATE_KEYS:
-                self.pool.register(table[first:full], keys[first:full], sequence.id)
+            if first < request.named or self._promptly:
+                self.pool.register(table[first:full], request.keys[first:full], sequence.id)
             sequence.registered = full
-        if full < min(len(table), len(keys)) and (self._promptly or keys[full] < PRIVATE_KEYS):
+        if full < len(table) and (full < request.named or self._promptly):
             sequence.horizon -= 1  # to be asked when the last block is full, not only when it overflows

@@ -84,15 +84,18 @@ class BlockPool:
     def take(self, count: int, sequence: int) -> list[Block]:
         """Hand out the first `count` blocks of the free queue; the caller has made sure that there are as many."""
         self.free -= count
-        blocks = self._uncached[: -count - 1 : -1]
-        if blocks:
+        blocks: list[Block] = []
+        if self._uncached:
+            blocks = self._uncached[: -count - 1 : -1]
             del self._uncached[-count:]
-        if len(blocks) < count and self._unused < self.blocks:
-            end = min(self._unused + count - len(blocks), self.blocks)
-            blocks += range(self._unused, end)
-            self._unused = end
-        if len(blocks) < count:
-            blocks += self._evict(count - len(blocks))
+            count -= len(blocks)
+        if count and self._unused < self.blocks:
+            first = self._unused
+            self._unused = min(first + count, self.blocks)
+            blocks += range(first, self._unused)
+            count -= self._unused - first
+        if count:
+            blocks += self._evict(count)
         if self.journal is not None:
             for block in blocks:
                 self.journal.write(Event.ALLOCATE, block, sequence, 0, 1)
@@ -101,7 +104,8 @@ class BlockPool:
     def register(self, blocks: list[Block], keys: Sequence[Key], sequence: int) -> None:
         """Cache full blocks that one sequence holds under the keys of their content."""
         self.eviction.insert(blocks, keys, self.now)
-        if entries := [(block, key) for block, key in zip(blocks, keys, strict=True) if key < PRIVATE_KEYS]:
+        recorded = self.journal is not None  # a journal tells of every block what was in it
+        if entries := [(b, key) for b, key in zip(blocks, keys, strict=True) if recorded or key < PRIVATE_KEYS]:
             self._enter(entries)
         if self.journal is not None:
             for block, key in zip(blocks, keys, strict=True):

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from dataclasses import dataclass
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from simcore.record.recorder import FINISHED, REJECTED, UNFINISHED, Record
 from simcore.serving.request import NEVER
-from simcore.ticks import TICKS_PER_SECOND
+from simcore.ticks import TICKS_PER_SECOND, to_ticks
 from simcore.workload.columns import Workload
 
 Floats = NDArray[np.float64]
@@ -116,7 +117,7 @@ def summarize(
     steps, requests = record.steps, record.requests
     status = requests["status"]
     end_ticks = int(steps["t"][-1] + steps["dt"][-1]) if len(steps["t"]) else 0
-    warmup_ticks = min(round(warmup * TICKS_PER_SECOND), end_ticks)
+    warmup_ticks = min(to_ticks(warmup), end_ticks)
     span = (end_ticks - warmup_ticks) / TICKS_PER_SECOND
     late = requests["arrival"] >= warmup_ticks
     times = latencies(record)
@@ -191,8 +192,7 @@ def _memory(record: Record, usable: int, block_size: int, begin: int, end: int) 
 
 def _dot(values: Ints, ticks: Ints) -> int:
     """The sum of products, which may exceed 64 bits."""
-    high, low = np.divmod(ticks, 1 << 20)
-    return (int((values * high).sum()) << 20) + int((values * low).sum())
+    return sum(map(mul, values.tolist(), ticks.tolist()))
 
 
 def _per(amount: int, span: float) -> float | None:

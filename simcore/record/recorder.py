@@ -80,7 +80,7 @@ class Recorder:
 
     def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
         scheduler = self._scheduler
-        used, cached, free, stored = self._memory.usage(scheduler.computed)
+        used, cached, free, stored = self._memory.usage(plan.context)
         queried = hit = 0
         for opening in plan.opened.values():
             queried += opening.known

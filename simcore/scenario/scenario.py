@@ -116,8 +116,10 @@ class Scenario(Section):
             found, untold = problems(error, _known(), data, MOST_PROBLEMS)
         lines = []
         for problem in found:
-            place = problem.path.replace("[", ".[") + "."
-            here = any(place.startswith(f"{path}.") or f"{path}.".startswith(place) for path in overridden)
+            place = f"{problem.path}."
+            here = any(
+                place.startswith((f"{path}.", f"{path}[")) or f"{path}.".startswith(place) for path in overridden
+            )
             lines.append(f"{'--set' if here else source}: {problem.sentence}")
         if untold:
             lines.append(f"{source}: and {untold} more problems")

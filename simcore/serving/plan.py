@@ -1,5 +1,6 @@
 """What passes between a scheduler and an executor: plain values, columns rather than one object a row."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from simcore.memory.base import Growth
@@ -45,10 +46,10 @@ class StepPlan:
         """keys read: the sum of `starts + counts`"""
         self.pairs = 0
         """query-key pairs: the sum of `counts * starts + counts * (counts + 1) / 2`"""
-        self.seqs: list[Seq] = []
-        self.starts: list[int] = []
+        self.seqs: Sequence[Seq] = ()
+        self.starts: Sequence[int] = ()
         """positions, never slots"""
-        self.counts: list[int] = []
+        self.counts: Sequence[int] = ()
         self.opened: dict[Seq, Opening] = {}
         self.grown: dict[Seq, Growth] = {}
         """blocks appended to the tables of sequences that ran before; most decode rows have none"""

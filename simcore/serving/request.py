@@ -22,6 +22,8 @@ class Request:
     priority: int = 0
     keys: Row[int] = ()
     """the keys of its whole blocks, prompt and output; empty without prefix caching"""
+    named: int = 0
+    """leading blocks whose content others may have too; the private ones behind them only itself can ever hit"""
 
     first_scheduled: Tick = NEVER
     first_token: Tick = NEVER

@@ -59,8 +59,6 @@ class Scheduler:
         """in the order of admission"""
         self.steps = 0
         """plans made so far; the index of the next"""
-        self.computed = 0
-        """the running sequences' computed tokens in all, once the step in flight is done"""
         self.preemptions = 0
         self._options = options
         self._max_model_len = max_model_len
@@ -76,7 +74,7 @@ class Scheduler:
         self._refused: Sequence | None = None  # for want of blocks, when the memory's chances were `_refused_at`
         self._refused_at = 0
         self._closed: list[int] = []
-        self._in_flight: deque[list[Sequence]] = deque()  # of each plan, the sequences whose prompt it computes
+        self._in_flight: deque[list[Sequence]] = deque()  # of each plan, whom it gives the token after its prompt
 
     def add(self, sequence: Sequence) -> bool:
         """A request arrives. False: it is refused, since it could never be served."""
@@ -108,82 +106,68 @@ class Scheduler:
         if requests > 1 and self._options.long_prefill_token_threshold:
             longest = self._options.long_prefill_token_threshold
         chunks: dict[Sequence, int] = {}
-        starved = self._continue_running(plan, chunks, longest)
-        if self.waiting and not plan.preempted and not starved:
+        self._continue_running(plan, chunks, longest)
+        if self.waiting and not plan.preempted:
             self._admit_waiting(plan, chunks, longest, now)
 
+        plan.rows = len(self.running)
+        plan.tokens = self._decoding
+        plan.context = plan.pairs = self._decoding * self.steps - self._offsets
         for sequence, tokens in chunks.items():
-            plan.tokens += tokens - 1
-            plan.pairs += (tokens - 1) * (2 * sequence.computed + tokens) // 2
+            plan.tokens += tokens
+            plan.pairs += tokens * sequence.computed + tokens * (tokens + 1) // 2
             sequence.computed += tokens
-        plan.rows = len(self.running) - len(starved)
-        plan.tokens += plan.rows
-        computed = self._decoding * self.steps - self._offsets
-        if self._prefilling:
-            computed += sum([sequence.computed for sequence in self._prefilling])
-        self.computed = plan.context = computed
-        if starved:
-            plan.context -= sum([sequence.computed for sequence in starved])
-        plan.pairs += plan.context
+            plan.context += sequence.computed
         if self._list_rows:
             self._list_rows_of(plan, chunks)
-        self._in_flight.append(list(chunks))
+        sampled = [sequence for sequence in chunks if sequence.computed == sequence.length]
+        for sequence in sampled:
+            self._prefilling.remove(sequence)
+            self._start_decoding(sequence, self.steps)
+        self._in_flight.append(sampled)
         return plan
 
     def commit(self, plan: StepPlan, outcome: Outcome, now: Tick) -> list[Sequence]:
         """The oldest plan in flight is done at `now`: append the tokens it sampled; free and return who has ended."""
-        ended = self._ends.pop(plan.index, [])
-        for sequence in ended:
-            sequence.settle(plan.index + 1)
-            self._stop_decoding(sequence)
         for sequence in self._in_flight.popleft():
-            if sequence.computed < sequence.length:
-                continue  # in the middle of its prompt
-            self._prefilling.remove(sequence)
-            sequence.length += 1
             sequence.streak = plan.index
             if sequence.request.first_token == NEVER:
                 sequence.request.first_token = now
-            if sequence.length < sequence.end:
-                self._start_decoding(sequence, plan.index + 1)
-            else:
-                ended.append(sequence)
+        ended = self._ends.pop(plan.index, [])
         if ended:
             ended.sort(key=_PLACE)
             self.memory.turn(plan.index, now)
             for sequence in ended:
+                sequence.settle(plan.index + 1)
+                self._stop_decoding(sequence)
                 sequence.request.finished = now
                 self._release(sequence, plan.index + 1, returns=False)
                 self._closed.append(sequence.id)
             self.running = [sequence for sequence in self.running if sequence.place != NEVER]
         return ended
 
-    def _continue_running(self, plan: StepPlan, chunks: dict[Sequence, int], longest: int) -> list[Sequence]:
-        """Give the running what they want: the next token each, or more of the prompt. Returns whom it did not reach.
+    def _continue_running(self, plan: StepPlan, chunks: dict[Sequence, int], longest: int) -> None:
+        """Give the running what they want: the next token each, or more of the prompt.
 
-        Only those in prefill and those that ask the memory for something need be looked at.
+        Only those in prefill and those that ask the memory for something need be looked at. The budget reaches all:
+        whoever was admitted got a token after all before it had what they wanted, and what they want never grows.
         """
         step, running, budget = plan.index, self.running, self._options.max_num_batched_tokens
-        active = self._asks.pop(step, [])
-        if self._prefilling:
-            active += self._prefilling
-        if len(active) > 1:
-            active.sort(key=_PLACE)
+        active = self._asks.pop(step, []) + self._prefilling
+        active.sort(key=_PLACE)
         for sequence in active:
             if sequence.place == NEVER:
                 continue  # it gave way to one before it
             tokens = 1
-            if self._prefilling:
+            if sequence.offset is None:
                 left = budget - running.index(sequence) - _extra(chunks)
-                if left <= 0:
-                    break
-                if sequence.offset is None:
-                    tokens = min(sequence.length - sequence.computed, longest, left)
-            sequence.settle(step)
+                tokens = min(sequence.length - sequence.computed, longest, left)
+            else:
+                sequence.settle(step)
             if sequence.computed + tokens >= sequence.horizon:
                 while (growth := self.memory.grow(sequence, tokens)) is None:
                     victim = self.waiting.victim(running)
-                    self._preempt(plan, chunks, victim, passed=victim.place < sequence.place)
+                    self._preempt(plan, chunks, victim, scheduled=victim.place < sequence.place)
                     if victim is sequence:
                         break
                 if growth is None:
@@ -194,17 +178,6 @@ class Scheduler:
                 chunks[sequence] = tokens
             else:
                 self._note_ask(sequence)
-
-        if not chunks:
-            return []  # the budget is never less than one token for each slot
-        starved = running[budget - _extra(chunks) :]
-        for sequence in starved:
-            sequence.stop_streak(step)
-            if sequence.offset is not None:
-                sequence.settle(step)
-                self._stop_decoding(sequence)
-                self._start_decoding(sequence, step + 1)
-        return starved
 
     def _admit_waiting(self, plan: StepPlan, chunks: dict[Sequence, int], longest: int, now: Tick) -> None:
         """Admit from the head of the queue for as long as slots, budget and blocks last; nobody overtakes."""
@@ -244,21 +217,21 @@ class Scheduler:
             tables = [table.copy() for table in sequence.tables]
             plan.opened[sequence.id] = Opening(request.row, tables, hit.tokens, sequence.length)
 
-    def _preempt(self, plan: StepPlan, chunks: dict[Sequence, int], sequence: Sequence, passed: bool) -> None:
-        """Free all that a running sequence holds; it will start again.
+    def _preempt(self, plan: StepPlan, chunks: dict[Sequence, int], sequence: Sequence, scheduled: bool) -> None:
+        """Free all that a running sequence holds; it will start again. If it was `scheduled` already, that is undone.
 
-        If the step has `passed` it already, what it was given is undone. But blocks that this would have filled stay
-        in the prefix cache, as in vLLM, though they are never computed: a later sequence can hit them.
+        But blocks that the step would have filled for it stay in the prefix cache, as in vLLM, though they are never
+        computed: a later sequence can hit them.
         """
         if sequence.offset is None:
             self._prefilling.remove(sequence)
-            given = chunks.pop(sequence, 0)
+            undone = chunks.pop(sequence, 0)
         else:
             sequence.settle(plan.index)
             self._stop_decoding(sequence)
-            given = int(passed)
-        sequence.computed += given
-        sequence.request.computed_tokens -= given
+            undone = int(scheduled)
+        sequence.computed += undone
+        sequence.request.computed_tokens -= undone
         self.running.remove(sequence)
         self._release(sequence, plan.index, returns=True)
         sequence.computed = 0
@@ -300,14 +273,12 @@ class Scheduler:
             self._asks[sequence.asks].append(sequence)
 
     def _list_rows_of(self, plan: StepPlan, chunks: dict[Sequence, int]) -> None:
-        for sequence in self.running[: plan.rows]:
-            tokens = chunks.get(sequence, 1)
-            plan.seqs.append(sequence.id)
-            plan.counts.append(tokens)
-            if sequence.offset is None:
-                plan.starts.append(sequence.computed - tokens)
-            else:
-                plan.starts.append(plan.index - sequence.offset)
+        for sequence in self.running:
+            if sequence.offset is not None:
+                sequence.settle(plan.index)
+        plan.seqs = [sequence.id for sequence in self.running]
+        plan.counts = [chunks.get(sequence, 1) for sequence in self.running]
+        plan.starts = [sequence.computed - chunks.get(sequence, 0) for sequence in self.running]
 
 
 def _extra(chunks: dict[Sequence, int]) -> int:

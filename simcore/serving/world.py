@@ -12,12 +12,11 @@ import numpy as np
 import simpy
 
 from simcore.errors import InputError
-from simcore.memory.keys import BlockKeys
 from simcore.serving.executor import Executor
 from simcore.serving.plan import StepPlan
 from simcore.serving.request import Request, Sequence
 from simcore.serving.scheduler import Scheduler
-from simcore.ticks import Tick, to_ticks
+from simcore.ticks import MAX_TICKS, Tick, to_ticks
 from simcore.workload.columns import OPEN, Workload
 
 Events = Generator[simpy.Event, None, None]
@@ -96,6 +95,8 @@ class Server:
                 continue
             executor.submit(plan)
             outcome = executor.collect()
+            if start + outcome.ticks > MAX_TICKS:
+                raise OverflowError
             for observer in observers:
                 observer.planned(plan, start, outcome.ticks)
             if outcome.ticks:
@@ -130,13 +131,10 @@ class World:
         observers: Iterable[Observer] = (),
         *,
         max_model_len: int,
-        keys: BlockKeys | None = None,
         max_steps: int = 0,
     ) -> None:
-        """`keys` name the blocks' content for the prefix cache; None: there is none."""
         self._env = simpy.Environment(initial_time=0)
         self._workload = workload
-        self._keys = keys
         self._max_model_len = max_model_len
         self._sequences = 0
         self._followers: dict[int, list[int]] = defaultdict(list)
@@ -196,7 +194,6 @@ class World:
             prompt_len=int(workload.prompt_len[row]),
             output_len=int(workload.output_len[row]),
             priority=0 if workload.priority is None else int(workload.priority[row]),
-            keys=() if self._keys is None else self._keys.of(row),
         )
         sequence = Sequence(self._sequences, request, self._max_model_len)
         self._sequences += 1

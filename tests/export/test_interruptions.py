@@ -167,7 +167,6 @@ def test_a_terminal_sees_progress(options: tuple[str, ...], tmp_path: Path) -> N
 
 
 @posix_only
-@pytest.mark.xfail(strict=True, reason="run.json of the earlier run is the last file to be replaced")
 def test_killed_while_results_are_replaced(tmp_path: Path) -> None:
     """Files of two runs side by side must not pass for the results of one: run.json is there only with all others."""
     options = ("--out", tmp_path / "out", "--force")

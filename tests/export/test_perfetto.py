@@ -5,6 +5,7 @@ https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 
 import json
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_spans_are_the_requests(results: Results, events: list[Event]) -> None:
         assert {name for name, _, _ in inner[2:]} == {"decode"}
         assert len(inner[2:]) <= 1 + request["preemptions"]
         assert all(begin <= start <= stop <= end for _, start, stop in inner), "inside of the request"
-        assert all(before[2] <= after[1] for before, after in zip(inner, inner[1:], strict=False)), "one after another"
+        assert all(before[2] <= after[1] for before, after in pairwise(inner)), "one after another"
         assert inner[0][2] - begin == pytest.approx(request["queue"] * 1e6, abs=1e-3)
         assert inner[1][2] - begin == pytest.approx(request["ttft"] * 1e6, abs=1e-3)
         assert inner[-1][2] == end

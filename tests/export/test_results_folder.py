@@ -158,7 +158,7 @@ def test_a_folder_that_must_not_be_written_to(tmp_path: Path, capsys: pytest.Cap
     assert "permission denied" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("broken", ["write_text", "write_bytes", "mkdir"])
+@pytest.mark.parametrize("broken", ["write_text", "write_bytes", "chmod", "rename"])
 def test_a_disk_that_fails_leaves_nothing(broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = simulate(Scenario.preset("default", SMALL))
 

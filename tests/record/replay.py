@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class Told:
 
     @property
     def gaps(self) -> list[int]:
-        return [after - before for before, after in zip(self.tokens, self.tokens[1:], strict=False)]
+        return [after - before for before, after in pairwise(self.tokens)]
 
     def since_arrival(self, instant: int | None) -> float | None:
         return None if instant is None or self.arrival is None else (instant - self.arrival) / SECOND

@@ -109,7 +109,7 @@ def test_a_preempted_request_waits_between_two_tokens() -> None:
 
 
 def test_the_warmup_is_left_out() -> None:
-    """Two requests, one after another; the second comes after the warm-up of 4 s, in which the first is still served."""
+    """Two requests, one after another; the warm-up of 4 s ends while the first is still served."""
     requests, slo = ((0.0, 4, 5), (6.0, 1, 2)), {"e2e": 2.0}
     summary = run(*requests, metrics={"warmup": 4.0, "slo": slo}).summary
     assert summary["end_time"] == 8

@@ -19,7 +19,7 @@ def run(scenario: Scenario, workload: Workload) -> tuple[Results, Replay]:
 
 
 def differences(ours: Any, told: Any, path: str = "") -> Iterator[str]:
-    """Where two nests of dicts and lists differ; floats may in their last bits, since sums are taken in another order."""
+    """Where two nests of dicts and lists differ; floats may in their last bits, as sums are taken in another order."""
     if isinstance(told, dict | list) and type(ours) is type(told) and len(ours) == len(told):
         for key in told if isinstance(told, dict) else range(len(told)):
             if isinstance(told, list) or key in ours:

@@ -1,7 +1,7 @@
 """One server, one queue: textbook waiting times.
 
-With one token of output, one sequence at a time and a step that costs nothing but its tokens, a request's service is its
-prompt's length: the simulator is a single-server queue.
+With one token of output, one sequence at a time and a step that costs nothing but its tokens, a request's service is
+its prompt's length: the simulator is a single-server queue.
 """
 
 from statistics import fmean, stdev

@@ -18,7 +18,7 @@ class Eviction(Protocol):
     """
 
     hears_inserts: bool
-    """whether `insert` matters to it; if not, it may be called late, or for several blocks at once"""
+    """whether `insert` matters to it; if not, it need not be called for blocks that no other request could hit"""
 
     def insert(self, blocks: Sequence[Block], names: Sequence[int], now: Tick) -> None:
         """Held blocks were registered under names; several blocks may hold one name."""

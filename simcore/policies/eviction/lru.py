@@ -39,7 +39,7 @@ class LRU:
     def victims(self, count: int) -> list[Block]:
         oldest = self._queue.popleft
         if not self._stale:
-            return [oldest() for _ in range(count)]
+            return [oldest()] if count == 1 else [oldest() for _ in range(count)]
         victims: list[Block] = []
         while len(victims) < count:
             block = oldest()

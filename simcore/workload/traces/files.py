@@ -60,9 +60,10 @@ def load(path: Path) -> TraceFile:
 
 
 def _read(path: Path) -> bytes:
+    """A file, or what comes out of a pipe. What could take all memory is refused."""
     if path.is_char_device() or path.is_block_device():
         raise InputError(f"{path}: is a device, and a trace is a file or a folder")
-    if path.stat().st_size > MAX_BYTES:
+    if path.is_file() and path.stat().st_size > MAX_BYTES:
         raise _too_long(path)
     return path.read_bytes()
 
@@ -88,7 +89,7 @@ def _too_long(path: Path) -> InputError:
 
 def _folder(path: Path) -> dict[str, TraceFile]:
     files = [entry for entry in _descend(path).iterdir() if _CHUNK.fullmatch(entry.name)]
-    return {entry.name: TraceFile(str(entry), entry.read_bytes()) for entry in files}
+    return {entry.name: TraceFile(str(entry), _read(entry)) for entry in files}
 
 
 def _descend(folder: Path) -> Path:
