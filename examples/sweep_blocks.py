@@ -2,8 +2,8 @@
 
     python examples/sweep_blocks.py
 
-Each size is run with several seeds. The same seed gives every size the same requests (common random numbers), so sizes
-are compared seed by seed: the difference between two of them is known better than either.
+Every size meets the same requests for each seed (common random numbers), so the differences between sizes are taken
+seed by seed; their intervals are narrower than those of the latencies themselves where the sizes differ little.
 """
 
 from statistics import fmean, stdev

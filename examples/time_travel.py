@@ -35,13 +35,15 @@ held = holdings(step)
 shared = held.group_by("block").len().filter(pl.col("len") > 1)["block"].implode()
 
 state = timeline.row(step, named=True)
-print(f"Step {step}, at {state['t']:.3f} s: {held['block'].n_unique()} of {state['blocks_used']} used blocks are held by")
+print(
+    f"Step {step}, at {state['t']:.3f} s: {held['block'].n_unique()} of {state['blocks_used']} used blocks are held by"
+)
 print(
     held.group_by("request")
     .agg(blocks=pl.len(), shared=pl.col("block").is_in(shared).sum(), first=pl.col("block").sort().head(4))
     .sort("shared", "blocks", descending=True)
 )
 
-block = blocks.filter(pl.col("step") == step, pl.col("event") == "hit")["block"].first() or held["block"][0]
+block: int = blocks.filter(pl.col("step") == step, pl.col("event") == "hit")["block"].append(held["block"])[0]
 print(f"The life of block {block}:")
 print(blocks.filter(pl.col("block") == block).select("step", "t", "event", "request", "refs").head(12))

@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from typing import TextIO
 
+import numpy as np
+
+from simcore.errors import InputError, UnsupportedError
 from simcore.geometry import PoolSize, pool_size
 from simcore.memory.keys import BlockKeys
 from simcore.memory.paged import PagedMemory
@@ -18,6 +21,7 @@ from simcore.serving.scheduler import Scheduler
 from simcore.serving.world import Observer, World
 from simcore.timing import StepTimer, make_timer
 from simcore.workload import Workload, make_workload
+from simcore.workload.columns import OPEN
 
 
 class Simulation:
@@ -42,6 +46,7 @@ class Simulation:
         executor = TimedExecutor(make_timer(scenario) if timer is None else timer)
         self.workload = make_workload(scenario.workload, scenario.seed) if workload is None else workload
 
+        _check(self.workload)
         options, block_size = scenario.memory, scenario.memory.block_size
         self._journal = Journal() if journal or step_log is not None else None
         eviction = EVICTION[options.eviction.policy]()
@@ -85,6 +90,17 @@ class Simulation:
             journal=self._journal,
             interrupted=self._interrupted,
         )
+
+
+def _check(workload: Workload) -> None:
+    """What columns made by hand may lack; a scenario's own workload has it all."""
+    opening = workload.arrival if workload.after is None else workload.arrival[workload.after == OPEN]
+    if not np.isfinite(workload.arrival).all() or (workload.arrival < 0).any() or (np.diff(opening) < 0).any():
+        raise InputError("the workload's arrivals must be numbers, at least 0, and must not decrease")
+    if min(workload.prompt_len.min(initial=1), workload.output_len.min(initial=1)) < 1:
+        raise InputError("every request of the workload must have at least one token of prompt and one of output")
+    if workload.samples is not None and (workload.samples > 1).any():
+        raise UnsupportedError("several samples of one request cannot be simulated yet")
 
 
 def simulate(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ COUNTERS = {
     "requests": ("running", "waiting"),
     "tokens scheduled": ("scheduled_tokens",),
 }
+"""Counters and their series; the first of each is 0 while the server is idle."""
 _SERVER, _REQUESTS = 1, 2
 
 
@@ -39,11 +41,19 @@ def _events(results: Results) -> Iterator[dict[str, Any]]:
 
 def _counters(results: Results) -> Iterator[dict[str, Any]]:
     steps = results.record.steps
+    begins, ends = steps["t"], steps["t"] + steps["dt"]
+    gaps = ends[:-1] < begins[1:]  # the server is idle between two steps
+    woken, idle = np.append(True, gaps), ends[np.append(gaps, True)[: len(ends)]]
     for name, series in COUNTERS.items():
         values = np.stack([steps[column] for column in series])
-        changed = np.flatnonzero((np.diff(values, axis=1, prepend=-1) != 0).any(axis=0))
-        for t, state in zip(_micros(steps["t"][changed]), values[:, changed].T.tolist(), strict=True):
-            yield {"ph": "C", "name": name, "pid": _SERVER, "ts": t, "args": dict(zip(series, state, strict=True))}
+        told = (np.diff(values, axis=1, prepend=-1) != 0).any(axis=0) | woken[: len(begins)]
+        states = [
+            (t, dict(zip(series, state, strict=True)))
+            for t, state in zip(begins[told].tolist(), values[:, told].T.tolist(), strict=True)
+        ]
+        states += [(t, {series[0]: 0}) for t in idle.tolist()]
+        for t, state in sorted(states, key=itemgetter(0)):
+            yield {"ph": "C", "name": name, "pid": _SERVER, "ts": _micro(t), "args": state}
 
 
 def _spans(results: Results) -> Iterator[dict[str, Any]]:
@@ -78,7 +88,3 @@ def _spans(results: Results) -> Iterator[dict[str, Any]]:
 
 def _micro(ticks: int) -> float:
     return ticks * 1_000_000 / TICKS_PER_SECOND
-
-
-def _micros(ticks: np.ndarray[Any, np.dtype[np.int64]]) -> list[float]:
-    return [_micro(t) for t in ticks.tolist()]

@@ -61,7 +61,7 @@ class TokenGaps:
     """
 
     def __init__(self, record: Record) -> None:
-        ends = record.steps["t"] + record.steps["dt"]
+        self._ends = ends = record.steps["t"] + record.steps["dt"]
         self._requests = len(record.requests["row"])
         self._row, self._first, self._steps = record.streaks.T
         self._last = self._first + self._steps - 1
@@ -69,6 +69,11 @@ class TokenGaps:
         parted = np.flatnonzero(self._row[1:] == self._row[:-1])
         self._parted_row = self._row[parted]
         self._parted_gap = ends[self._first[parted + 1]] - ends[self._last[parted]]
+
+    def tokens_since(self, instant: int) -> int:
+        """How many tokens there were from an instant on, in ticks."""
+        first = np.maximum(self._first, np.searchsorted(self._ends, instant))
+        return int((self._last + 1 - first).clip(min=0).sum())
 
     def distribution(self, wanted: NDArray[np.bool_]) -> tuple[Ints, Ints]:
         """All gaps of the `wanted` requests, in ticks: values, and how often each occurs."""
@@ -149,7 +154,7 @@ def summarize(
         "evictions": int(steps["evictions"].sum()),
         "throughput": {
             "requests_per_s": _per(int(after.sum()), span),
-            "output_tokens_per_s": _per(int(requests["output_tokens"][after].sum()), span),
+            "output_tokens_per_s": _per(gaps.tokens_since(warmup_ticks), span),
         },
         "ttft": _spread(times.ttft[late]),
         "itl": _weighted_spread(*gaps.distribution(late)),

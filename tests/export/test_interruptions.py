@@ -94,7 +94,7 @@ def test_killed(tmp_path: Path) -> None:
 def test_the_disk_is_full(limited: str, tmp_path: Path) -> None:
     """A file must not grow beyond 4 kB, in the place of a disk that is full."""
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); "
-    log = ["--steps", tmp_path / "steps.jsonl"] if limited == "steps" else []
+    log = ("--steps", str(tmp_path / "steps.jsonl")) if limited == "steps" else ()
     done = run("--out", tmp_path / "out", *log, overrides=("workload.requests=200",), program=limit + PROGRAM)
     assert done.returncode == 2
     assert done.stderr.startswith("kvscope: ")

@@ -94,10 +94,13 @@ def test_counters_follow_the_timeline(results: Results, events: list[Event]) -> 
         assert len(set(times)) == len(times)
     at = {t * 1e6: used for t, used in results.timeline.select("t", "blocks_used").iter_rows()}
     blocks = counters["blocks"]
-    assert all(event["args"]["blocks_used"] == at[event["ts"]] for event in blocks)
-    assert all(sum(event["args"].values()) == 199 for event in blocks)
-    last = results.timeline.row(-1, named=True)
-    assert blocks[-1]["args"]["blocks_used"] == last["blocks_used"]
+    busy = [event for event in blocks if event["ts"] in at]
+    assert all(event["args"]["blocks_used"] == at[event["ts"]] for event in busy)
+    assert all(sum(event["args"].values()) == 199 for event in busy)
+    idle = [event for event in blocks if event["ts"] not in at]
+    assert idle
+    assert idle[-1] is blocks[-1]
+    assert all(event["args"] == {"blocks_used": 0} for event in idle), "while nobody is served"
 
 
 def test_a_run_cut_short(tmp_path: Path) -> None:

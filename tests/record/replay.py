@@ -75,6 +75,8 @@ class Replay:
     def __init__(self, scenario: Scenario, workload: Workload, log: str) -> None:
         self.scenario = scenario
         self.workload = workload
+        self.usable = (scenario.memory.blocks or 0) - 1
+        """blocks, without the null block"""
         self.lines = [json.loads(line) for line in log.splitlines()]
         self.begins = [ticks(line["t"]) for line in self.lines]
         self.ends = [ticks(line["t"]) + ticks(line["dt"]) for line in self.lines]
@@ -87,7 +89,7 @@ class Replay:
         workload, scenario = self.workload, self.scenario
         prompt_len, longest = int(workload.prompt_len[row]), scenario.max_model_len
         needed = min(prompt_len + int(workload.output_len[row]), longest) - 1
-        slots = (scenario.memory.blocks - 1) * scenario.memory.block_size
+        slots = self.usable * scenario.memory.block_size
         arrival, awaited = self._arrival(row, finished)
         if arrival is None:
             status = "unfinished"
@@ -198,7 +200,7 @@ class Replay:
     @cached_property
     def summary(self) -> Table:
         """The contents of summary.json."""
-        size, usable = self.scenario.memory.block_size, self.scenario.memory.blocks - 1
+        size, usable = self.scenario.memory.block_size, self.usable
         warmup = min(ticks(self.scenario.metrics.warmup), self.end)
         span = (self.end - warmup) / SECOND
         late = [request for request in self.requests if request.arrival is not None and request.arrival >= warmup]
@@ -229,7 +231,10 @@ class Replay:
             "evictions": sum(line["evicted"] for line in self.lines),
             "throughput": {
                 "requests_per_s": len(done_late) / span if span else None,
-                "output_tokens_per_s": sum(len(request.tokens) for request in done_late) / span if span else None,
+                "output_tokens_per_s": sum(token >= warmup for request in self.requests for token in request.tokens)
+                / span
+                if span
+                else None,
             },
             "itl": spread(gap / SECOND for request in late for gap in request.gaps),
             **{name: spread(getattr(request, name) for request in late) for name in ("ttft", "tpot", "e2e", "queue")},
@@ -255,8 +260,7 @@ class Replay:
     def _is_good(self, request: Told, limits: dict[str, float]) -> bool:
         longest = max(request.gaps) / SECOND if request.gaps else None
         measured = {"ttft": request.ttft, "tpot": request.tpot, "e2e": request.e2e, "itl": longest}
-        kept = [measured[name] is None or measured[name] <= limit for name, limit in limits.items()]
-        return request.finished is not None and all(kept)
+        return request.finished is not None and all((measured[name] or 0) <= limit for name, limit in limits.items())
 
     def _means(self, warmup: int) -> tuple[float | None, float | None, int]:
         """Blocks used and tokens stored on average over the time after the warm-up, and the most blocks used in it."""

@@ -139,7 +139,7 @@ def test_nothing_finished() -> None:
     assert summary["requests"] == {
         "total": 3, "finished": 0, "rejected": 0, "unfinished": 3, "dropped": 0, "skipped": 0
     }  # fmt: skip
-    assert summary["throughput"] == {"requests_per_s": 0, "output_tokens_per_s": 0}
+    assert summary["throughput"] == {"requests_per_s": 0, "output_tokens_per_s": 1}
     assert summary["e2e"] == summary["tpot"] == summary["itl"] == NOTHING
     assert summary["ttft"]["mean"] == 1
     assert summary["tokens"] == {"prompt": 4, "output": 1, "scheduled": 4}

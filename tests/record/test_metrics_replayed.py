@@ -33,7 +33,7 @@ def differences(ours: Any, told: Any, path: str = "") -> Iterator[str]:
         yield f"{path}: {ours}, not {told}"
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(scenarios(ends=False), workloads())
 def test_random_runs(scenario: Scenario, workload: Workload) -> None:
     results, replay = run(scenario, workload)

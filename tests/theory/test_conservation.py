@@ -31,7 +31,7 @@ def test_tokens(scenario: Scenario, workload: Workload) -> None:
 @given(scenarios(ends=False), workloads())
 def test_blocks(scenario: Scenario, workload: Workload) -> None:
     results = simulate(scenario, workload=workload)
-    usable, size = scenario.memory.blocks - 1, scenario.memory.block_size
+    usable, size = (scenario.memory.blocks or 0) - 1, scenario.memory.block_size
     steps = results.record.steps
     used, cached, free = steps["blocks_used"], steps["blocks_cached"], steps["blocks_free"]
     assert (used + cached + free == usable).all()

@@ -3,7 +3,7 @@
 import json
 import runpy
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +145,7 @@ def infinite_hits(trace: Workload) -> int:
     hits = 0
     for first, end in pairwise(trace.runs.offsets.tolist()):
         names = trace.runs.source[first:end].tolist()
-        for name in names:
-            if name not in seen:
-                break
-            hits += 1
+        hits += len(list(takewhile(seen.__contains__, names)))
         seen.update(names)
     return hits
 
