@@ -30,8 +30,15 @@ def main(argv: list[str] | None = None) -> int:
     command = typer.main.get_command(app)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # not every console has all letters of a name
+    interrupted = False
+
+    def end() -> None:
+        nonlocal interrupted
+        interrupted = True
+        interrupt()
+
     try:
-        with on_interrupt(interrupt):
+        with on_interrupt(end):
             code = command.main(sys.argv[1:] if argv is None else argv, prog_name="kvscope", standalone_mode=False)
     except InputError as error:
         return refuse(str(error))
@@ -44,6 +51,10 @@ def main(argv: list[str] | None = None) -> int:
         return refuse(f"cannot go on: {error}")
     except SystemExit:
         return 0  # so rich and typer leave when nobody reads on, as in `| head`
+    except Exception:  # in the midst of building a validator, pydantic makes an error of its own of Ctrl+C
+        if not interrupted:
+            raise
+        code = INTERRUPTED
     if code == INTERRUPTED:
         complain("interrupted; what was written is whole")
     return int(code or 0)

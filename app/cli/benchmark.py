@@ -6,7 +6,7 @@ import statistics
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,7 +84,13 @@ def _workload(trace: Path | None) -> tuple[str, ...]:
 def _measure(overrides: tuple[str, ...], runs: int) -> dict[str, float]:
     """The run with the median cost. Each has a process of its own, so that its peak of memory is its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        results = list(pool.map(_run, [overrides] * runs))
+        measured = [pool.submit(_run, overrides) for _ in range(runs)]
+        try:
+            results = [future.result() for future in measured]
+        except KeyboardInterrupt:
+            for process in active_children():  # otherwise it would be waited for
+                process.kill()
+            raise
     return next(r for r in results if r["cpu_s"] == statistics.median_low([r["cpu_s"] for r in results]))
 
 

@@ -52,10 +52,10 @@ def test_time_in_queue_and_in_service(scenario: Scenario, workload: Workload) ->
 def test_as_averages() -> None:
     """L = lambda W as it is written, on a busy server with preemptions."""
     results = simulate(Scenario.preset("default", ["workload.requests=300"]))
-    steps, summary = results.timeline, results.summary
+    record, summary = results.record, results.summary
     assert summary["preemptions"] > 0
     assert summary["requests"]["finished"] == summary["requests"]["total"]
-    counted = (steps["running"] + steps["waiting"]).dot(steps["dt"])
-    unnoticed = until_noticed(results.record, results.record.requests["arrival"]) / 2**40
-    average = (counted + unnoticed) / summary["end_time"]
+    counted = int(((record.steps["running"] + record.steps["waiting"]) * record.steps["dt"]).sum())
+    unnoticed = until_noticed(record, record.requests["arrival"])
+    average = (counted + unnoticed) / 2**40 / summary["end_time"]
     np.testing.assert_allclose(average, summary["throughput"]["requests_per_s"] * summary["e2e"]["mean"], rtol=1e-12)
