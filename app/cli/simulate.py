@@ -82,7 +82,8 @@ def _prepare_log(steps: Path, out: Path | None, force: bool) -> None:
                 begins = file.read(4)
             if begins not in (b"", b'{"i"'):
                 raise InputError(f"{steps}: is no log of steps; choose another file, or replace it with --force")
-        steps.parent.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(steps.parent):
+            steps.parent.mkdir(parents=True)
 
 
 def _stopped_by_interrupt(simulation: Simulation) -> AbstractContextManager[None]:
