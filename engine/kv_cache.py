@@ -1,0 +1,124 @@
+"""The KV cache on tensors: keys and values of all layers in the blocks of one pool."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class KVCache:
+    """One tensor [layers, 2, blocks, block_size, kv_heads, head_dim]; 2: keys, then values. NaN where unwritten.
+
+    A slot is block * block_size + offset and holds one token of one layer, all heads together: gathering blocks then
+    copies long rows. Every number is NaN until it is written, so that whoever reads an unwritten slot is seen.
+    """
+
+    def __init__(
+        self,
+        layers: int,
+        blocks: int,
+        block_size: int,
+        kv_heads: int,
+        head_dim: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        shape = layers, 2, blocks, block_size, kv_heads, head_dim
+        self.data = torch.full(shape, float("nan"), dtype=dtype, device=device)
+        self._slots = self.data.view(layers, 2, blocks * block_size, kv_heads, head_dim)
+        self._scratch = torch.empty(0, dtype=dtype, device=device)
+
+    @property
+    def block_size(self) -> int:
+        """Tokens in a block."""
+        return self.data.shape[3]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pool."""
+        return self.data.nbytes
+
+    @property
+    def scratch_nbytes(self) -> int:
+        """Bytes of the buffer that gathering paths go through; it grows to the largest need and is kept."""
+        return self._scratch.nbytes
+
+    def layer(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of a layer by slot, each [blocks * block_size, kv_heads, head_dim]: views."""
+        return self._slots[layer, 0], self._slots[layer, 1]
+
+    def scratch(self, tokens: int) -> tuple[Tensor, Tensor]:
+        """Room for the keys and values of so many tokens of one layer, each [tokens, kv_heads, head_dim].
+
+        The same memory at every call: mapping fresh memory at every step would cost more than the copy into it.
+        """
+        heads, dim = self.data.shape[-2:]
+        need = 2 * tokens * heads * dim
+        if need > self._scratch.numel():
+            self._scratch = torch.empty(0, dtype=self.data.dtype, device=self.data.device)  # free the old one first
+            self._scratch = torch.empty(need + need // 4, dtype=self.data.dtype, device=self.data.device)
+        k, v = self._scratch[:need].view(2, tokens, heads, dim)
+        return k, v
+
+    def write(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
+        """Keys and values [tokens, kv_heads, head_dim] of a layer into slots [tokens] int64."""
+        keys, values = self.layer(layer)
+        keys.index_copy_(0, slots, k)
+        values.index_copy_(0, slots, v)
+
+    def copy(self, sources: Sequence[int], targets: Sequence[int]) -> None:
+        """Copy whole blocks of all layers. All are read before any is written."""
+        self.data[:, :, self._index(targets)] = self.data[:, :, self._index(sources)]
+
+    def host(self, blocks: int) -> "HostBlocks":
+        """Room on the host for so many blocks of this cache."""
+        layers, two, _, *inner = self.data.shape
+        return HostBlocks((blocks, layers, two, *inner), self.data.dtype, pinned=self.data.is_cuda)
+
+    def swap_out(self, host: "HostBlocks", sources: Sequence[int], targets: Sequence[int]) -> None:
+        """Copy blocks of this cache into blocks of the host; on CUDA in order with the work that is queued."""
+        blocks = self.data.index_select(2, self._index(sources)).movedim(2, 0).contiguous()
+        for block, target in zip(blocks, targets, strict=True):
+            host.data[target].copy_(block, non_blocking=True)
+
+    def swap_in(self, host: "HostBlocks", sources: Sequence[int], targets: Sequence[int]) -> None:
+        """Copy blocks of the host back into blocks of this cache; on CUDA in order with the work that is queued."""
+        layers, two, _, *inner = self.data.shape
+        blocks = torch.empty((len(sources), layers, two, *inner), dtype=self.data.dtype, device=self.data.device)
+        for block, source in zip(blocks, sources, strict=True):
+            block.copy_(host.data[source], non_blocking=True)
+        self.data.index_copy_(2, self._index(targets), blocks.movedim(0, 2))
+
+    def compact(self, table: Sequence[int], keep: Sequence[int]) -> None:
+        """Keep some tokens of a table, packed to its front in all layers; what lies behind is unwritten again.
+
+        keep: places within the table, rising. The table must not share blocks with another one.
+        """
+        places = torch.arange(len(table) * self.block_size, device=self.data.device)
+        slots = self._index(table)[places // self.block_size] * self.block_size + places % self.block_size
+        front, behind = slots[: len(keep)], slots[len(keep) :]
+        self._slots[:, :, front] = self._slots[:, :, slots[self._index(keep)]]
+        self._slots[:, :, behind] = float("nan")
+
+    def poison(self, blocks: Sequence[int]) -> None:
+        """Make blocks unwritten again."""
+        self.data[:, :, self._index(blocks)] = float("nan")
+
+    def _index(self, blocks: Sequence[int]) -> Tensor:
+        return torch.tensor(blocks, dtype=torch.int64, device=self.data.device)
+
+
+class HostBlocks:
+    """Blocks that were swapped out, on the host: a tensor [blocks, layers, 2, block_size, kv_heads, head_dim].
+
+    Block first, unlike the cache, so that a block travels in one copy. NaN where nothing was swapped out.
+    """
+
+    def __init__(self, shape: Sequence[int], dtype: torch.dtype, *, pinned: bool) -> None:
+        """`pinned`: in page-locked memory, which a CUDA device copies from and to by itself."""
+        self.data = torch.full(tuple(shape), float("nan"), dtype=dtype, pin_memory=pinned)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all blocks."""
+        return self.data.nbytes
