@@ -27,6 +27,8 @@ class CausalLM(nn.Module, ABC):
     are published.
     """
 
+    PREFIX: ClassVar[str]
+    """What the published names begin with, unless the head was left out"""
     PUBLISHED: ClassVar[dict[str, tuple[str, ...]]]
     """The published names of what each module here is made of, {} standing for the layer"""
     TRANSPOSED: ClassVar[frozenset[str]] = frozenset()

@@ -47,6 +47,7 @@ class GPT2(CausalLM):
     """See `GPT2Shape`."""
 
     shape: GPT2Shape
+    PREFIX = "transformer."
     PUBLISHED: ClassVar = {
         "embed": ("transformer.wte",),
         "places": ("transformer.wpe",),
@@ -63,7 +64,7 @@ class GPT2(CausalLM):
 
     def __init__(self, shape: GPT2Shape) -> None:
         super().__init__(shape)
-        self.places = nn.Embedding(shape.max_model_len, shape.hidden_size)
+        self.places = nn.Embedding(shape.positions or shape.max_model_len, shape.hidden_size)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(shape.hidden_size, shape.eps)
 

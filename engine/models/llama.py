@@ -77,6 +77,7 @@ class Llama(CausalLM):
     """See `LlamaShape` for what differs between its members."""
 
     shape: LlamaShape
+    PREFIX = "model."
     PUBLISHED: ClassVar = {
         "embed": ("model.embed_tokens",),
         "attention_norm": ("model.layers.{}.input_layernorm",),

@@ -41,6 +41,8 @@ class ModelShape:
 class GPT2Shape(ModelShape):
     """https://github.com/openai/gpt-2: learned positions, LayerNorm, biases everywhere."""
 
+    positions: int = 0
+    """rows of the table of learned positions; 0: max_model_len"""
     activation: Literal["gelu", "gelu_new", "relu"] = "gelu_new"
 
 
@@ -54,3 +56,5 @@ class LlamaShape(ModelShape):
     mlp_bias: bool = False
     qk_norm: bool = False
     """each head of q and k is normed before it is rotated (Qwen3)"""
+    window: int = 0
+    """the last tokens that the model was made to attend to; it never acts, being no shorter than max_model_len"""
