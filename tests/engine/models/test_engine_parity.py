@@ -13,6 +13,7 @@ from engine import checkpoint
 from engine.attention import DenseAttention, PagedAttention
 from engine.batch import Batch
 from engine.kv_cache import KVCache
+from engine.sampling import Sampler, Sampling
 
 VOCABULARY = 67
 BLOCK = 4
@@ -171,3 +172,14 @@ def test_other_formats_round_as_transformers_does(tmp_path: Path, name: str, dty
     error = (expected(theirs, rows)[0].double() - reference).abs().mean()
     assert 0 < error < 0.2
     assert (ours - reference).abs().mean() < 1.5 * error
+
+
+@pytest.mark.parametrize(("temperature", "top_k", "top_p"), [(1.0, 5, 1.0), (0.7, 0, 0.8), (1.5, 20, 0.9)])
+def test_probabilities_that_tokens_are_drawn_by(temperature: float, top_k: int, top_p: float) -> None:
+    logits = torch.randn(50, VOCABULARY, generator=torch.Generator().manual_seed(3)) * 2
+    warpers = transformers.LogitsProcessorList([transformers.TemperatureLogitsWarper(temperature)])
+    if top_k:
+        warpers.append(transformers.TopKLogitsWarper(top_k))
+    warpers.append(transformers.TopPLogitsWarper(top_p))
+    ours = Sampler(Sampling(temperature, top_k, top_p)).probabilities(logits)
+    torch.testing.assert_close(ours / ours.sum(-1, keepdim=True), warpers(None, logits).softmax(-1))
