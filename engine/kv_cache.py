@@ -26,12 +26,29 @@ class KVCache:
         shape = layers, 2, blocks, block_size, kv_heads, head_dim
         self.data = torch.full(shape, float("nan"), dtype=dtype, device=device)
         self._slots = self.data.view(layers, 2, blocks * block_size, kv_heads, head_dim)
-        self._scratch = torch.empty(0, dtype=dtype, device=device)
+        self.halves = torch.tensor([0, blocks * block_size], device=device).view(2, 1, 1)
+        self._scratch = torch.empty(0, kv_heads, head_dim, dtype=dtype, device=device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of keys and values."""
+        return self.data.dtype
 
     @property
     def block_size(self) -> int:
         """Tokens in a block."""
         return self.data.shape[3]
+
+    @property
+    def slots(self) -> int:
+        """Tokens in all blocks."""
+        return self._slots.shape[2]
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of a token's keys and values in one layer."""
+        kv_heads, head_dim = self.data.shape[-2:]
+        return 2 * kv_heads * head_dim * self.data.itemsize
 
     @property
     def nbytes(self) -> int:
@@ -43,26 +60,23 @@ class KVCache:
         """Bytes of the buffer that gathering paths go through; it grows to the largest need and is kept."""
         return self._scratch.nbytes
 
-    def layer(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Keys and values of a layer by slot, each [blocks * block_size, kv_heads, head_dim]: views."""
-        return self._slots[layer, 0], self._slots[layer, 1]
+    def layer(self, layer: int) -> Tensor:
+        """A layer's keys and values by slot [2, slots, kv_heads, head_dim], a view."""
+        return self._slots[layer]
 
-    def scratch(self, tokens: int) -> tuple[Tensor, Tensor]:
-        """Room for the keys and values of so many tokens of one layer, each [tokens, kv_heads, head_dim].
+    def scratch(self, count: int) -> Tensor:
+        """Room for [count, kv_heads, head_dim], always the same memory.
 
-        The same memory at every call: mapping fresh memory at every step would cost more than the copy into it.
+        Mapping fresh memory at every step would cost more than the copy into it.
         """
-        heads, dim = self.data.shape[-2:]
-        need = 2 * tokens * heads * dim
-        if need > self._scratch.numel():
-            self._scratch = torch.empty(0, dtype=self.data.dtype, device=self.data.device)  # free the old one first
-            self._scratch = torch.empty(need + need // 4, dtype=self.data.dtype, device=self.data.device)
-        k, v = self._scratch[:need].view(2, tokens, heads, dim)
-        return k, v
+        if count > len(self._scratch):
+            self._scratch = self._scratch.new_empty(0)  # free the old one first
+            self._scratch = self.data.new_empty(count + count // 4, *self.data.shape[-2:])
+        return self._scratch[:count]
 
     def write(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
         """Keys and values [tokens, kv_heads, head_dim] of a layer into slots [tokens] int64."""
-        keys, values = self.layer(layer)
+        keys, values = self._slots[layer]
         keys.index_copy_(0, slots, k)
         values.index_copy_(0, slots, v)
 
