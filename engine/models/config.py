@@ -255,7 +255,9 @@ def _parse(keys: type[K], values: Mapping[str, Any], path: Path, table: str = ""
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in (table, *detail["loc"])).strip(".")
     if detail["type"] == "missing":
         raise InputError(f"{path}: {key} is missing")
-    allowed = detail["msg"].removeprefix("Input should be ").replace("'", '"')
+    allowed = detail["msg"].removeprefix("Input should be ")
+    for ours, theirs in (('"', "'"), ("true", "True"), ("false", "False")):
+        allowed = allowed.replace(theirs, ours)
     kind = UnsupportedError if detail["type"] == "literal_error" else InputError
     raise kind(f"{path}: {key} is {shown(detail['input'])}, but must be {allowed}")
 
