@@ -1,0 +1,70 @@
+"""`kvscope accuracy`: how often a model answers right, next to what its cache costs."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from simcore.errors import InputError
+
+
+def accuracy(
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model that comes with the product, or a folder; without it all that come with it."),
+    ] = None,
+    documents: Annotated[int, typer.Option(min=1, max=10_000, help="Documents of each task.")] = 16,
+    longest: Annotated[
+        int | None, typer.Option(min=24, help="Tokens of the longest document; as many as the model takes without it.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another one has other documents.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else: an object, or a list.")] = False,
+) -> None:
+    """Ask a model for keys, copies and facts of stories whose answers are known, and count what is exactly right."""
+    from engine.checkpoint import SHIPPED
+    from engine.labs.small import VARIANTS
+
+    names = [f"{SHIPPED}{variant}" for variant in VARIANTS] if model is None else [model]
+    rows = [_row(name, documents, longest, seed) for name in names]
+    if as_json:
+        typer.echo(json.dumps(rows if model is None else rows[0], indent=2))
+    else:
+        _print(rows)
+
+
+def _row(name: str, number: int, longest: int | None, seed: int) -> dict[str, Any]:
+    from engine import checkpoint
+    from engine.labs import accuracy as labs
+
+    loaded = checkpoint.load(checkpoint.find(name))
+    shape = loaded.shape
+    if loaded.tokenizer is None:
+        raise InputError(f"{loaded.folder}: has no {checkpoint.TOKENIZER}, so that nothing can be asked")
+    questions = labs.exam(number, longest or min(shape.max_model_len, labs.LONGEST), labs.SEED + seed)
+    scores = labs.accuracy(loaded.model, loaded.tokenizer, questions)
+    return {
+        "model": name,
+        "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
+        "kv_heads": shape.kv_heads,
+        "kv_bytes_per_token": shape.token_bytes,
+        "dtype": str(shape.dtype).removeprefix("torch."),
+        "accuracy": {task: round(score.share, 4) for task, score in scores.items()},
+        "asked": {task: score.asked for task, score in scores.items()},
+    }
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    tasks = list(rows[0]["accuracy"])
+    numbers = [Column(name, justify="right") for name in ("parameters", "KV bytes per token", *tasks)]
+    table = Table(Column("model"), *numbers, box=SIMPLE_HEAD, padding=(0, 2, 0, 0))
+    for row in rows:
+        size, stored = f"{row['parameters']:,}", f"{row['kv_bytes_per_token']:,}"
+        table.add_row(row["model"], size, stored, *(f"{row['accuracy'][task]:.1%}" for task in tasks))
+    asked = ", ".join(f"{rows[0]['asked'][task]:,} in {task}" for task in tasks)
+    console = Console()
+    console.print(table)
+    console.print(f"exactly right answers to {asked}; keys and values in {rows[0]['dtype']}", highlight=False)
