@@ -71,7 +71,7 @@ def recall(rng: Random, size: int) -> Document:
 
 def copying(rng: Random, size: int) -> Document:
     """A string of syllables and, after a stretch of other sentences, the same again, in at most `size` tokens (24)."""
-    string = "".join(f" {rng.choice(SYLLABLES)}" for _ in range(rng.randint(2, min(LONGEST_COPY, size // 3))))
+    string = "".join(f" {rng.choice(SYLLABLES)}" for _ in range(rng.randint(2, min(LONGEST_COPY, size // 3 - 1))))
     return _document(rng, "copying", size, [f" Say{string}."], [Question(" Again:", f"{string}.")])
 
 

@@ -184,6 +184,7 @@ def train(
         num_workers=workers,
         pin_memory=device.type == "cuda",
         prefetch_factor=4 if workers else None,
+        multiprocessing_context="spawn" if workers else None,  # no fork of what has threads and a device
     )
 
     def tell(step: int) -> None:
