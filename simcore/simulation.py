@@ -5,18 +5,19 @@ from typing import TextIO
 
 import numpy as np
 
-from simcore.errors import InputError, UnsupportedError
+from simcore.errors import InputError
 from simcore.geometry import PoolSize, pool_size
 from simcore.memory.keys import BlockKeys
 from simcore.memory.paged import PagedMemory
-from simcore.memory.pool import BlockPool
+from simcore.memory.pool import BlockPool, HostPool
 from simcore.policies.eviction import EVICTION
 from simcore.record.journal import Journal
 from simcore.record.recorder import Recorder
 from simcore.record.results import Results
 from simcore.record.steplog import StepLog
 from simcore.scenario import Scenario
-from simcore.serving.executor import TimedExecutor
+from simcore.scenario.workload import MOST_SAMPLES
+from simcore.serving.executor import Executor, TimedExecutor
 from simcore.serving.scheduler import Scheduler
 from simcore.serving.world import Observer, World
 from simcore.timing import StepTimer, make_timer
@@ -33,17 +34,18 @@ class Simulation:
         *,
         workload: Workload | None = None,
         timer: StepTimer | None = None,
+        executor: Executor | None = None,
         journal: bool = False,
         step_log: TextIO | None = None,
         observers: Iterable[Observer] = (),
     ) -> None:
         """`workload` and `timer` stand in for the scenario's own; with `journal` every change of a block is kept.
 
-        A line for each step goes to `step_log`. Raises InputError if the scenario cannot be run.
+        An `executor` carries the steps out in place of a timer. A line for each step goes to `step_log`. Raises
+        InputError if the scenario cannot be run.
         """
         self.scenario = scenario
         self.pool: PoolSize = pool_size(scenario)
-        executor = TimedExecutor(make_timer(scenario) if timer is None else timer)
         self.workload = make_workload(scenario.workload, scenario.seed) if workload is None else workload
 
         _check(self.workload)
@@ -51,25 +53,25 @@ class Simulation:
         self._journal = Journal() if journal or step_log is not None else None
         eviction = EVICTION[options.eviction.policy]()
         keys = BlockKeys(self.workload, block_size) if options.prefix_caching else None
-        memory = PagedMemory(BlockPool(self.pool.blocks, eviction, self._journal), block_size, keys)
-        max_model_len = scenario.max_model_len
+        host = HostPool(options.swap_blocks or self.pool.blocks) if scenario.scheduler.preemption == "swap" else None
+        memory = PagedMemory(BlockPool(self.pool.blocks, eviction, self._journal), block_size, keys, host)
         scheduler = Scheduler(
             scenario.scheduler,
             memory,
-            max_model_len,
+            scenario.max_model_len,
             watermark=int(scenario.scheduler.watermark * self.pool.blocks),
-            list_rows=step_log is not None,
+            list_rows=step_log is not None or executor is not None,
+            keep_unwritten=options.keep_unwritten,
         )
         self._recorder = Recorder(scheduler, len(self.workload))
         watching: list[Observer] = [self._recorder, *observers]
         if step_log is not None and self._journal is not None:
-            watching.append(StepLog(step_log, memory, self._journal))
+            watching.append(StepLog(step_log, self.workload, memory, self._journal))
         self._world = World(
             self.workload,
             scheduler,
-            executor,
+            TimedExecutor(make_timer(scenario) if timer is None else timer) if executor is None else executor,
             watching,
-            max_model_len=max_model_len,
             max_steps=scenario.scheduler.max_steps,
         )
         self._interrupted = False
@@ -99,8 +101,8 @@ def _check(workload: Workload) -> None:
         raise InputError("the workload's arrivals must be numbers, at least 0, and must not decrease")
     if min(workload.prompt_len.min(initial=1), workload.output_len.min(initial=1)) < 1:
         raise InputError("every request of the workload must have at least one token of prompt and one of output")
-    if workload.samples is not None and (workload.samples > 1).any():
-        raise UnsupportedError("several samples of one request cannot be simulated yet")
+    if workload.samples is not None and ((workload.samples < 1) | (workload.samples > MOST_SAMPLES)).any():
+        raise InputError(f"the samples wanted of a request must be from 1 to {MOST_SAMPLES:,}")
 
 
 def simulate(

@@ -7,7 +7,7 @@ adds n to `tokens`, computed + n to `context` and n * computed + n * (n + 1) / 2
 from typing import Protocol
 
 from simcore.errors import InputError
-from simcore.geometry import kv_shards, token_bytes
+from simcore.geometry import block_bytes, kv_shards, token_bytes
 from simcore.scenario.hardware import Hardware
 from simcore.scenario.model import DTYPE_BYTES, Model
 from simcore.scenario.scenario import Scenario
@@ -25,15 +25,31 @@ class StepTimer(Protocol):
         """
         ...
 
+    def move_ticks(self, copies: int, swaps: int) -> Tick:
+        """What a step takes longer for blocks that are copied within the pool, or swapped out or in, before it."""
+        ...
+
 
 def make_timer(scenario: Scenario) -> StepTimer:
     """The timer that a scenario asks for. Raises InputError where numbers for it are missing."""
     timing = scenario.timing
     if timing.model != "roofline":
-        return LinearTimer(timing.step or 0.0, timing.per_token or 0.0, timing.per_context_token or 0.0)
+        return LinearTimer(
+            timing.step or 0.0,
+            timing.per_token or 0.0,
+            timing.per_context_token or 0.0,
+            timing.per_copied_block or 0.0,
+            timing.per_swapped_block or 0.0,
+        )
+    model, hardware = scenario.model.resolve(), scenario.hardware.resolve()
+    if scenario.scheduler.preemption == "swap" and not hardware.host_bandwidth:
+        raise InputError(
+            'hardware.host_bandwidth is missing, and scheduler.preemption = "swap" needs it, or a preset that has it'
+        )
     return RooflineTimer(
-        scenario.model.resolve(),
-        scenario.hardware.resolve(),
+        model,
+        hardware,
+        block=block_bytes(model, scenario.memory.block_size, hardware.count),
         compute_efficiency=timing.compute_efficiency or 1.0,
         bandwidth_efficiency=timing.bandwidth_efficiency or 1.0,
         overhead=timing.overhead or 0.0,
@@ -42,19 +58,32 @@ def make_timer(scenario: Scenario) -> StepTimer:
 
 
 class LinearTimer:
-    """step + per_token * tokens + per_context_token * context, all in whole ticks."""
+    """step + per_token * tokens + per_context_token * context, and so much a moved block, all in whole ticks."""
 
-    __slots__ = ("per_context_token", "per_token", "step")
+    __slots__ = ("per_context_token", "per_copied_block", "per_swapped_block", "per_token", "step")
 
-    def __init__(self, step: float, per_token: float = 0.0, per_context_token: float = 0.0) -> None:
+    def __init__(
+        self,
+        step: float,
+        per_token: float = 0.0,
+        per_context_token: float = 0.0,
+        per_copied_block: float = 0.0,
+        per_swapped_block: float = 0.0,
+    ) -> None:
         """Coefficients in seconds; each is rounded to ticks here, once."""
         self.step = to_ticks(step)
         self.per_token = to_ticks(per_token)
         self.per_context_token = to_ticks(per_context_token)
+        self.per_copied_block = to_ticks(per_copied_block)
+        self.per_swapped_block = to_ticks(per_swapped_block)
 
     def ticks(self, seqs: int, tokens: int, context: int, pairs: int) -> Tick:
         """See `StepTimer.ticks`."""
         return self.step + self.per_token * tokens + self.per_context_token * context if tokens else 0
+
+    def move_ticks(self, copies: int, swaps: int) -> Tick:
+        """See `StepTimer.move_ticks`."""
+        return self.per_copied_block * copies + self.per_swapped_block * swaps
 
 
 class RooflineTimer:
@@ -64,19 +93,26 @@ class RooflineTimer:
     only, so that arrays of steps give the same ticks as single ones.
     """
 
-    __slots__ = ("_body", "_cached", "_expand", "_fixed", "_head", "_link", "_pair", "_pair_expanded", "_weights")
+    __slots__ = (
+        "_body", "_cached", "_copy", "_expand", "_fixed", "_head", "_link", "_pair", "_pair_expanded", "_swap",
+        "_weights",
+    )  # fmt: skip
 
     def __init__(
         self,
         model: Model,
         hardware: Hardware,
         *,
+        block: int = 0,
         compute_efficiency: float = 1.0,
         bandwidth_efficiency: float = 1.0,
         overhead: float = 0.0,
         allreduce_latency: float = 0.0,
     ) -> None:
-        """Efficiencies are shares of the hardware's rates; times in seconds. Raises InputError for missing numbers."""
+        """Efficiencies are shares of the hardware's rates; times in seconds; `block`: bytes of one on each device.
+
+        Raises InputError for missing numbers.
+        """
         _check(model, hardware)
         count = hardware.count
         byte = TICKS_PER_SECOND / (hardware.memory_bandwidth * bandwidth_efficiency)  # in one device's memory
@@ -100,6 +136,9 @@ class RooflineTimer:
             self._pair_expanded = heads * (2 * model.head_dim + model.rope_head_dim)
             self._expand = heads * 2 * model.head_dim * model.kv_lora_rank
 
+        self._copy = 2 * block * byte  # read and written
+        self._swap = block * TICKS_PER_SECOND / hardware.host_bandwidth if hardware.host_bandwidth else 0.0
+
         self._fixed, self._link = overhead * TICKS_PER_SECOND, 0.0
         if count > 1:  # a ring: each device sends and receives all but its own share, twice
             activations = 2 * model.layers * model.hidden_size * max(DTYPE_BYTES[model.dtype], 2)
@@ -117,6 +156,10 @@ class RooflineTimer:
             attention = min(attention, self._pair_expanded * pairs + self._expand * context)
         computing = self._body * tokens + self._head * seqs + attention
         return round((moving if moving > computing else computing) + self._link * tokens + self._fixed)
+
+    def move_ticks(self, copies: int, swaps: int) -> Tick:
+        """See `StepTimer.move_ticks`."""
+        return round(self._copy * copies + self._swap * swaps)
 
 
 def _check(model: Model, hardware: Hardware) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence as Several
 from contextlib import contextmanager
 
 from simcore.serving.plan import StepPlan
-from simcore.serving.request import Sequence
+from simcore.serving.request import Request, Sequence, served
 from simcore.serving.world import Observer
 from simcore.ticks import Tick
 
@@ -36,7 +36,7 @@ class Progress:
             self._task = self._bar.add_task("", total=requests, rate="")
             yield
 
-    def arrived(self, sequence: Sequence, accepted: bool) -> None:
+    def arrived(self, request: Request, accepted: bool) -> None:
         self._ended += not accepted
 
     def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
@@ -45,4 +45,4 @@ class Progress:
             self._bar.update(self._task, completed=self._ended, rate=f"{speed:,.0f}/s" if speed else "")
 
     def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
-        self._ended += len(ended)
+        self._ended += len(served(ended))

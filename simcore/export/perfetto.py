@@ -65,8 +65,8 @@ def _spans(results: Results) -> Iterator[dict[str, Any]]:
     decoding: dict[int, list[tuple[int, int]]] = {}
     for row, first, last in zip(
         streaks[:, 0].tolist(),
-        ends[streaks[:, 1]].tolist(),
-        ends[streaks[:, 1] + streaks[:, 2] - 1].tolist(),
+        ends[streaks[:, 2]].tolist(),
+        ends[streaks[:, 2] + streaks[:, 3] - 1].tolist(),
         strict=True,
     ):
         decoding.setdefault(row, []).append((first, last))

@@ -1,5 +1,6 @@
 """What the scheduler asks of a memory, whatever lies below: paged pool, radix tree or contiguous slots."""
 
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from simcore.policies.eviction import Block
@@ -14,11 +15,41 @@ Growth = list[tuple[Table, list[Block]]]
 """The blocks that were appended to each of a sequence's tables that grew."""
 
 
+class MoveKind(StrEnum):
+    """From where to where the content of a block goes."""
+
+    COPY = "copy"
+    """within the pool"""
+    SWAP_OUT = "swap_out"
+    """from the pool to the host"""
+    SWAP_IN = "swap_in"
+    """from the host to the pool"""
+
+
+class Move(NamedTuple):
+    """The content of one block goes to another one, in all layers, before the model runs."""
+
+    kind: MoveKind
+    sequence: int
+    """whose table it is for"""
+    table: Table
+    place: int
+    """which entry of the table; a copy's target takes the source's place in it"""
+    source: Block
+    target: Block
+
+
 class Hit(NamedTuple):
-    """What of a waiting sequence is in the prefix cache already."""
+    """What of a waiting sequence need not be computed."""
 
     tokens: int
+    """those found, and those on the host behind them"""
+    found: int
+    """tokens in `blocks`"""
     blocks: list[Block]
+    """of the prefix cache"""
+    host: list[Block]
+    """of the host: what follows, swapped out when the sequence was preempted"""
 
 
 class Memory(Protocol):
@@ -26,6 +57,9 @@ class Memory(Protocol):
 
     @property
     def journal(self) -> Journal | None: ...
+
+    moves: list[Move]
+    """What is to be moved before the model runs, in this order; who plans the step takes the list away."""
 
     @property
     def evictions(self) -> int:
@@ -41,7 +75,10 @@ class Memory(Protocol):
         """What follows happens in `step`, at `now`."""
 
     def lookup(self, sequence: Sequence) -> Hit:
-        """The longest cached prefix that a waiting sequence may use. Looking changes nothing."""
+        """What a waiting sequence has already: its longest cached prefix, and what was swapped out behind it.
+
+        Looking changes nothing.
+        """
         ...
 
     def admit(self, sequence: Sequence, tokens: int, hit: Hit, spare: int, whole: bool) -> bool:
@@ -53,11 +90,21 @@ class Memory(Protocol):
         ...
 
     def grow(self, sequence: Sequence, tokens: int) -> Growth | None:
-        """Take blocks for `tokens` more of a running sequence. None: no room, and nothing has changed."""
+        """Take blocks for `tokens` more of a running sequence, and a copy of a block that others hold too.
+
+        None: no room, and nothing has changed.
+        """
+        ...
+
+    def fork(self, parent: Sequence, child: Sequence) -> None:
+        """A new branch has all that its parent has; what is full stays shared, and who writes first takes a copy."""
+
+    def swap_out(self, sequence: Sequence) -> bool:
+        """Keep what a running sequence has computed on the host; it is released next. False: there is no room."""
         ...
 
     def release(self, sequence: Sequence, returns: bool) -> None:
-        """Let go of all that a sequence holds; whether it is only preempted and will come back."""
+        """Let go of all that a sequence holds in the pool; whether it is only preempted and will come back."""
 
     def fits(self, tokens: int) -> bool:
         """Whether a sequence of so many tokens could ever be held."""

@@ -29,9 +29,15 @@ class BlockKeys:
         self._block_size = block_size
         self._stems: dict[tuple[Key, int, int], int] = {}
 
-    def of(self, row: int) -> Sequence[Key]:
-        """The keys of all whole blocks of a request's prompt and output, in order."""
+    def of(self, row: int, branch: int = 0) -> Sequence[Key]:
+        """The keys of all whole blocks of a request's prompt and output, in order.
+
+        Of several branches only the first has the workload's output; no content of theirs counts as private, since
+        they have the prompt in common.
+        """
         workload, size = self._workload, self._block_size
+        if workload.samples is not None and workload.samples[row] > 1:
+            return self._of_branch(row, branch)
         prompt = int(workload.prompt_len[row])
         output = int(workload.output_len[row])
         private = PRIVATE_KEYS + (row << _SHIFT)
@@ -49,6 +55,21 @@ class BlockKeys:
             self._extend(keys, private, begin, prompt + output - begin)
         else:
             self._extend(keys, self._stem(prefix, output_source, 0), prompt, output)
+        return keys
+
+    def _of_branch(self, row: int, branch: int) -> list[Key]:
+        workload = self._workload
+        prompt, output = int(workload.prompt_len[row]), int(workload.output_len[row])
+        keys: list[Key] = []
+        prefix = begin = 0
+        for source, start, length in [] if workload.runs is None else workload.runs.of(row):
+            prefix = self._extend(keys, self._stem(prefix, source, start), begin, length)
+            begin += length
+        if begin < prompt:
+            prefix = self._extend(keys, self._stem(prefix, PRIVATE, row), begin, prompt - begin)
+        source = PRIVATE if workload.output_source is None or branch else int(workload.output_source[row])
+        stem = self._stem(prefix, PRIVATE - 1 - branch, row) if source == PRIVATE else self._stem(prefix, source, 0)
+        self._extend(keys, stem, prompt, output)
         return keys
 
     def _stem(self, prefix: Key, source: int, start: int) -> Key:

@@ -5,22 +5,29 @@ https://arxiv.org/abs/2309.06180. The rules are those of vLLM 0.33's KV-cache ma
 
 from bisect import bisect_left
 
-from simcore.memory.base import Growth, Hit
+from simcore.memory.base import Growth, Hit, Move, MoveKind
 from simcore.memory.keys import PRIVATE_KEYS, BlockKeys
-from simcore.memory.pool import BlockPool
-from simcore.record.journal import Journal
+from simcore.memory.pool import BlockPool, HostPool
+from simcore.policies.eviction import Block
+from simcore.record.journal import Event, Journal
 from simcore.serving.request import Sequence
 from simcore.ticks import Tick
 
-NO_HIT = Hit(0, [])
+NO_HIT = Hit(0, 0, [], [])
 
 
 class PagedMemory:
-    """One block table a sequence, for all layers; prefixes are shared in whole blocks."""
+    """One block table a sequence, for all layers; prefixes are shared in whole blocks.
 
-    def __init__(self, pool: BlockPool, block_size: int, keys: BlockKeys | None) -> None:
+    A preempted sequence may wait on the host, block by block; what of it is still cached when it comes back is not
+    fetched.
+    """
+
+    def __init__(self, pool: BlockPool, block_size: int, keys: BlockKeys | None, host: HostPool | None = None) -> None:
         self.pool = pool
+        self.host = host
         self.block_size = block_size
+        self.moves: list[Move] = []
         self._keys = keys
         self._promptly = pool.journal is not None or pool.eviction.hears_inserts
         self._slots = 0  # tokens that all tables together have room for, shared blocks counted each time
@@ -44,14 +51,16 @@ class PagedMemory:
 
     def lookup(self, sequence: Sequence) -> Hit:
         """At least one token must be computed to get logits, so a prompt that is cached whole hits one block less."""
-        if self._keys is None:
+        if self._keys is not None:
+            if not sequence.keys:
+                self._name(sequence)
+            blocks = self.pool.find(sequence.keys, (sequence.length - 1) // self.block_size)
+        elif sequence.swapped:
+            blocks = []
+        else:
             return NO_HIT
-        request = sequence.request
-        if not request.keys:
-            request.keys = self._keys.of(request.row)
-            request.named = bisect_left(request.keys, PRIVATE_KEYS)
-        blocks = self.pool.find(request.keys, (sequence.length - 1) // self.block_size)
-        return Hit(len(blocks) * self.block_size, blocks)
+        found = len(blocks) * self.block_size
+        return Hit(max(found, sequence.stored), found, blocks, sequence.swapped[len(blocks) :])
 
     def admit(self, sequence: Sequence, tokens: int, hit: Hit, spare: int, whole: bool) -> bool:
         pool, size = self.pool, self.block_size
@@ -64,7 +73,10 @@ class PagedMemory:
         if need > room:
             return False
         pool.share(hit.blocks, sequence.id)
-        sequence.tables = [hit.blocks + pool.take(need, sequence.id)]
+        blocks = pool.take(need, sequence.id)
+        if sequence.swapped:
+            self._swap_in(sequence, hit, blocks)
+        sequence.tables = [hit.blocks + blocks]
         sequence.registered = hits
         self._slots += (hits + need) * size
         self._register(sequence, reach)
@@ -75,6 +87,13 @@ class PagedMemory:
         reach = sequence.computed + tokens
         need = -(-reach // self.block_size) - len(table)
         growth: Growth = []
+        place = sequence.computed // self.block_size
+        if place < len(table) and self.pool.holders(table[place]) > 1:
+            if not self.pool.free:
+                return None
+            source = table[place]
+            table[place] = self.pool.copy(source, sequence.id)
+            self.moves.append(Move(MoveKind.COPY, sequence.id, 0, place, source, table[place]))
         if need > 0:
             if need > self.pool.free:
                 return None
@@ -85,12 +104,37 @@ class PagedMemory:
         self._register(sequence, reach)
         return growth
 
+    def fork(self, parent: Sequence, child: Sequence) -> None:
+        table = parent.tables[0]
+        self.pool.fork(table, child.id)
+        child.tables = [table.copy()]
+        child.registered = parent.registered
+        self._slots += len(table) * self.block_size
+        if self._keys is not None:
+            self._name(child)
+        child.horizon = parent.horizon = parent.computed + 1  # to be asked before either writes
+
+    def swap_out(self, sequence: Sequence) -> bool:
+        blocks = sequence.tables[0][: -(-sequence.computed // self.block_size)]
+        if self.host is None or len(blocks) > self.host.free:
+            return False
+        sequence.swapped, sequence.stored = self.host.take(len(blocks)), sequence.computed
+        for place, (block, target) in enumerate(zip(blocks, sequence.swapped, strict=True)):
+            self.moves.append(Move(MoveKind.SWAP_OUT, sequence.id, 0, place, block, target))
+            if self.journal is not None:
+                self.journal.write(Event.SWAP_OUT, block, sequence.id, 0, self.pool.holders(block), target)
+        return True
+
     def release(self, sequence: Sequence, returns: bool) -> None:
         pool, table = self.pool, sequence.tables[0]
         self._register(sequence, sequence.computed)
+        full = sequence.computed // self.block_size
+        if sequence.registered > full:  # its chunk of this step was taken back
+            pool.unregister(table[full : sequence.registered])
+            sequence.registered = full
         registered = sequence.registered
         if returns and registered:
-            pool.publish(table[:registered], sequence.request.keys[:registered])
+            pool.publish(table[:registered], sequence.keys[:registered])
         pool.release(table, registered, sequence.id)
         self._slots -= len(table) * self.block_size
         sequence.tables = [[]]
@@ -105,6 +149,21 @@ class PagedMemory:
         # Only whole blocks are shared, so what is empty in a block is empty in one table alone.
         return used, pool.idle, pool.free - pool.idle, used * self.block_size - (self._slots - computed)
 
+    def _name(self, sequence: Sequence) -> None:
+        assert self._keys is not None
+        sequence.keys = self._keys.of(sequence.request.row, sequence.branch)
+        sequence.named = bisect_left(sequence.keys, PRIVATE_KEYS)
+
+    def _swap_in(self, sequence: Sequence, hit: Hit, blocks: list[Block]) -> None:
+        """Fetch what is on the host into the first of the `blocks` that were taken, and leave the host."""
+        assert self.host is not None
+        for place, (source, target) in enumerate(zip(hit.host, blocks, strict=False), len(hit.blocks)):
+            self.moves.append(Move(MoveKind.SWAP_IN, sequence.id, 0, place, source, target))
+            if self.journal is not None:
+                self.journal.write(Event.SWAP_IN, target, sequence.id, 0, 1, source)
+        self.host.give_back(sequence.swapped)
+        sequence.swapped, sequence.stored = [], 0
+
     def _register(self, sequence: Sequence, reach: int) -> None:
         """Cache the blocks that are full once `reach` tokens are computed: in the step that fills them, not after.
 
@@ -114,10 +173,10 @@ class PagedMemory:
         sequence.horizon = len(table) * self.block_size + 1
         if self._keys is None:
             return
-        request, first, full = sequence.request, sequence.registered, reach // self.block_size
+        first, full = sequence.registered, reach // self.block_size
         if full > first:
-            if first < request.named or self._promptly:
-                self.pool.register(table[first:full], request.keys[first:full], sequence.id)
+            if first < sequence.named or self._promptly:
+                self.pool.register(table[first:full], sequence.keys[first:full], sequence.id)
             sequence.registered = full
-        if full < len(table) and (full < request.named or self._promptly):
+        if full < len(table) and (full < sequence.named or self._promptly):
             sequence.horizon -= 1  # to be asked when the last block is full, not only when it overflows

@@ -23,6 +23,9 @@ class BlockPool:
     request alone, which looks it up only after a preemption: it is entered then, and most never are.
 
     Several blocks may be cached under one key, as in vLLM; the one registered first is found.
+
+    Branches of one request hold the same blocks, the last one half full among them: who is about to write into a block
+    that others hold too takes a copy of its own first (copy-on-write: https://arxiv.org/abs/2309.06180, section 4.4).
     """
 
     def __init__(self, blocks: int, eviction: Eviction, journal: Journal | None = None) -> None:
@@ -44,7 +47,7 @@ class BlockPool:
         self._cached: dict[Key, Block] = {}
         self._twins: dict[Key, list[Block]] = {}  # the later blocks of a key that several have, oldest first
         self._keys: dict[Block, Key] = {}  # of the blocks in the two maps above
-        self._holders: dict[Block, int] = {}  # of the same blocks
+        self._holders: dict[Block, int] = {}  # of the same blocks, and of others that several hold; of all else it is 1
 
     def free_queue(self) -> Iterator[Block]:
         """The free blocks in the order in which they will be handed out."""
@@ -116,6 +119,35 @@ class BlockPool:
         known = self._keys
         self._enter([(b, key) for b, key in zip(blocks, keys, strict=True) if key >= PRIVATE_KEYS and b not in known])
 
+    def unregister(self, blocks: Sequence[Block]) -> None:
+        """Registered blocks that one sequence holds will not be filled after all: nobody may find them."""
+        for block in blocks:
+            key = self._keys.pop(block, None)
+            if key is not None:
+                del self._holders[block]
+                self._forget(block, key)
+
+    def fork(self, table: Sequence[Block], sequence: int) -> None:
+        """A new branch holds all that another one's table lists."""
+        holders = self._holders
+        for block in table:
+            holders[block] = holders.get(block, 1) + 1
+            if self.journal is not None:
+                self.journal.write(Event.HIT, block, sequence, self._keys.get(block, 0), holders[block])
+
+    def holders(self, block: Block) -> int:
+        """How many sequences hold a block that somebody holds."""
+        return self._holders.get(block, 1)
+
+    def copy(self, block: Block, sequence: int) -> Block:
+        """One of those who hold a shared block takes a free one instead, to which the content is to be copied."""
+        (target,) = self.take(1, sequence)
+        self._has_other_holder(block)
+        if self.journal is not None:
+            self.journal.write(Event.COPY, target, sequence, 0, 1, block)
+            self.journal.write(Event.FREE, block, sequence, self._keys.get(block, 0), self._holders.get(block, 1))
+        return target
+
     def release(self, table: list[Block], registered: int, sequence: int) -> None:
         """A sequence lets go of its table, the last block first; the first `registered` blocks of it are cached.
 
@@ -128,11 +160,12 @@ class BlockPool:
                 self.journal.write(Event.FREE, block, sequence, self._keys.get(block, 0), others)
         self.chances += 1
         uncached = table[registered:]
-        self._uncached += uncached
         idle = table[:registered]
         idle.reverse()
         if self._holders:
+            uncached = [block for block in uncached if not self._has_other_holder(block)]
             idle = [block for block in idle if not self._has_other_holder(block)]
+        self._uncached += uncached
         self.eviction.unpin(idle, self.now)
         self.idle += len(idle)
         self.free += len(uncached) + len(idle)
@@ -146,13 +179,15 @@ class BlockPool:
             else:
                 cached[key] = block
             self._keys[block] = key
-            self._holders[block] = 1
+            self._holders.setdefault(block, 1)
 
     def _has_other_holder(self, block: Block) -> bool:
         """Take one holder away; whether any is left."""
-        holders = self._holders.get(block, 0)
-        if holders:
+        holders = self._holders.get(block, 1)
+        if block in self._keys or holders > 2:
             self._holders[block] = holders - 1
+        elif holders == 2:
+            del self._holders[block]
         return holders > 1
 
     def _evict(self, count: int) -> list[Block]:
@@ -181,3 +216,27 @@ class BlockPool:
             twins.remove(block)
         if not twins:
             del self._twins[key]
+
+
+class HostPool:
+    """Blocks 1 to `blocks` of the host's memory, each with the content of one block that was swapped out."""
+
+    def __init__(self, blocks: int) -> None:
+        self.blocks = blocks
+        self.free = blocks
+        self._returned: list[Block] = []
+        self._unused = 1
+
+    def take(self, count: int) -> list[Block]:
+        """Hand out `count` blocks, the last returned first; the caller has made sure that there are as many."""
+        self.free -= count
+        blocks = self._returned[: -count - 1 : -1]
+        del self._returned[len(self._returned) - len(blocks) :]
+        first = self._unused
+        self._unused += count - len(blocks)
+        return blocks + list(range(first, self._unused))
+
+    def give_back(self, blocks: Sequence[Block]) -> None:
+        """What was in them has been fetched, or is not needed any more."""
+        self.free += len(blocks)
+        self._returned += blocks

@@ -39,10 +39,12 @@ class Entry(NamedTuple):
     """the key of its content, 0 without one"""
     refs: int
     """how many hold the block afterwards"""
+    other: int
+    """where its content comes from or goes to: a block of the pool (copy) or of the host (swaps); else 0"""
 
 
 class Journal:
-    """Append-only; 56 bytes an entry."""
+    """Append-only; 64 bytes an entry."""
 
     def __init__(self) -> None:
         self._rows = Rows(len(Entry._fields))
@@ -56,8 +58,8 @@ class Journal:
         """What follows happens in `step`, at `now`."""
         self._step, self._now = step, now
 
-    def write(self, event: Event, block: int, sequence: int, key: int, refs: int) -> None:
-        self._rows.append(self._step, self._now, event, block, sequence, key, refs)
+    def write(self, event: Event, block: int, sequence: int, key: int, refs: int, other: int = 0) -> None:
+        self._rows.append(self._step, self._now, event, block, sequence, key, refs, other)
 
     def since(self, mark: int) -> list[Entry]:
         """The entries after the first `mark` ones."""

@@ -1,7 +1,6 @@
 """From a record to numbers: latencies of each request, percentiles, and what the memory was used for."""
 
 import math
-from collections import defaultdict
 from dataclasses import dataclass
 from operator import mul
 from typing import Any
@@ -34,13 +33,13 @@ class Latencies:
     e2e: Floats
     """until its last token"""
     tpot: Floats
-    """per output token after the first; NaN for one token"""
+    """per output token after the first, of each sample; NaN for one token"""
 
 
 def latencies(record: Record) -> Latencies:
     """The latencies that need only the instants of a request."""
     requests = record.requests
-    tokens = requests["output_tokens"]
+    tokens = requests["output_tokens"] // requests["samples"].clip(min=1)
     decoding = _seconds_between(requests["first_token"], requests["finished"])
     with np.errstate(divide="ignore", invalid="ignore"):
         tpot = np.where(tokens > 1, decoding / (tokens - 1), np.nan)
@@ -53,7 +52,7 @@ def latencies(record: Record) -> Latencies:
 
 
 class TokenGaps:
-    """The times between successive tokens of a request: ITL.
+    """The times between successive tokens of a request, or of each of its samples: ITL.
 
     Within a streak the k-th gap is the time from the end of one step to the end of the next, so the gaps of all
     requests are views into one column of the steps, and how often each occurs is counted without listing them. Where a
@@ -63,10 +62,10 @@ class TokenGaps:
     def __init__(self, record: Record) -> None:
         self._ends = ends = record.steps["t"] + record.steps["dt"]
         self._requests = len(record.requests["row"])
-        self._row, self._first, self._steps = record.streaks.T
+        self._row, sequence, self._first, self._steps = record.streaks.T
         self._last = self._first + self._steps - 1
         self._step_gap = np.diff(ends, prepend=ends[:1])
-        parted = np.flatnonzero(self._row[1:] == self._row[:-1])
+        parted = np.flatnonzero(sequence[1:] == sequence[:-1])
         self._parted_row = self._row[parted]
         self._parted_gap = ends[self._first[parted + 1]] - ends[self._last[parted]]
 
@@ -88,7 +87,8 @@ class TokenGaps:
     def p99(self) -> Floats:
         """[requests] the 99th percentile of each request's own gaps, in seconds; NaN with fewer than two tokens."""
         result = np.full(self._requests, np.nan)
-        pieces: defaultdict[int, list[Ints]] = defaultdict(list)
+        several = np.flatnonzero(np.bincount(self._row, minlength=1) > 1)
+        pieces: dict[int, list[Ints]] = {row: [] for row in several.tolist()}
         for row, gap in zip(self._parted_row.tolist(), self._parted_gap, strict=True):
             pieces[row].append(np.array([gap]))
         for row, first, last in zip(self._row.tolist(), self._first.tolist(), self._last.tolist(), strict=True):
@@ -97,8 +97,9 @@ class TokenGaps:
                 pieces[row].append(gaps)
             elif len(gaps):
                 result[row] = _p99(gaps)
-        for row, several in pieces.items():
-            result[row] = _p99(np.concatenate(several))
+        for row, gaps in ((row, np.concatenate(parts)) for row, parts in pieces.items()):
+            if len(gaps):
+                result[row] = _p99(gaps)
         return result / TICKS_PER_SECOND
 
     def longest(self) -> Floats:
@@ -152,6 +153,7 @@ def summarize(
             "hit_blocks": int(requests["hit_tokens"].sum()) // block_size,
         },
         "evictions": int(steps["evictions"].sum()),
+        "moves": {name: int(steps[name].sum()) for name in ("copies", "swaps_out", "swaps_in")},
         "throughput": {
             "requests_per_s": _per(int(after.sum()), span),
             "output_tokens_per_s": _per(gaps.tokens_since(warmup_ticks), span),

@@ -1,13 +1,15 @@
 """What was seen, in columns: one row a step, one row a request."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simcore.memory.base import MoveKind
 from simcore.record.rows import Rows
 from simcore.serving.plan import StepPlan
-from simcore.serving.request import NEVER, Sequence
+from simcore.serving.request import NEVER, Request, Sequence, served
 from simcore.serving.scheduler import Scheduler
 from simcore.ticks import Tick
 
@@ -26,6 +28,9 @@ STEP_COLUMNS = (
     "query_tokens",
     "hit_tokens",
     "preemptions",
+    "copies",
+    "swaps_out",
+    "swaps_in",
     "evictions",
 )
 REQUEST_COLUMNS = (
@@ -41,7 +46,9 @@ REQUEST_COLUMNS = (
     "hit_tokens",
     "computed_tokens",
     "output_tokens",
+    "samples",
 )
+_NO_MOVES: Counter[MoveKind] = Counter()
 FINISHED, REJECTED, UNFINISHED = range(3)
 STATUS = ("finished", "rejected", "unfinished")
 
@@ -55,7 +62,7 @@ class Record:
     requests: dict[str, Ticks]
     """a column of [requests] for each of `REQUEST_COLUMNS`, in the order of the workload; NEVER: it did not happen"""
     streaks: Ticks
-    """[spans, 3] row of a request, first step, steps: each of these steps gave the request a token"""
+    """[spans, 4] row of a request, sequence, first step, steps: each of these steps gave the sequence a token"""
     sequences: Ticks
     """[sequences] row of the request that each sequence belongs to"""
 
@@ -68,23 +75,23 @@ class Recorder:
         self._memory = scheduler.memory
         self._steps = Rows(len(STEP_COLUMNS))
         self._requests = Rows(len(REQUEST_COLUMNS))
-        self._streaks = Rows(3)
-        self._sequences = Rows(1)
+        self._streaks = Rows(4)
         self._total = requests
         self._committed = 0
 
-    def arrived(self, sequence: Sequence, accepted: bool) -> None:
-        self._sequences.append(sequence.request.row)
+    def arrived(self, request: Request, accepted: bool) -> None:
         if not accepted:
-            self._close(sequence, REJECTED)
+            self._close(request, REJECTED)
 
     def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
         scheduler = self._scheduler
         used, cached, free, stored = self._memory.usage(plan.context)
         queried = hit = 0
         for opening in plan.opened.values():
-            queried += opening.known
-            hit += opening.computed
+            if opening.parent is None:
+                queried += opening.known
+                hit += opening.hit
+        moves = Counter(move.kind for move in plan.moves) if plan.moves else _NO_MOVES
         self._steps.append(
             start,
             ticks,
@@ -98,20 +105,26 @@ class Recorder:
             queried,
             hit,
             len(plan.preempted),
+            moves[MoveKind.COPY],
+            moves[MoveKind.SWAP_OUT],
+            moves[MoveKind.SWAP_IN],
             self._memory.evictions,
         )
 
     def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
         self._committed = plan.index + 1
-        for sequence in ended:
-            self._close(sequence, FINISHED)
+        for request in served(ended):
+            self._close(request, FINISHED)
 
     def finish(self) -> Record:
         """The run is over: what has not ended is `UNFINISHED`."""
-        for sequence in self._scheduler.live():
+        live = self._scheduler.live()
+        for sequence in live:
             sequence.stop_streak(self._committed)
             sequence.request.computed_tokens += sequence.computed
-            self._close(sequence, UNFINISHED)
+            sequence.request.output_tokens += sequence.length - sequence.request.prompt_len
+        for request in {sequence.request: None for sequence in live}:
+            self._close(request, UNFINISHED)
 
         steps = {name: column[: self._committed] for name, column in self._steps.columns(STEP_COLUMNS).items()}
         steps["evictions"] = np.diff(steps["evictions"], prepend=0)
@@ -123,10 +136,9 @@ class Recorder:
             requests[name][closed["row"]] = column
         requests["row"] = np.arange(self._total)
 
-        return Record(steps, requests, self._streaks.table(), self._sequences.table()[:, 0])
+        return Record(steps, requests, self._streaks.table(), np.array(self._scheduler.owners, np.int64))
 
-    def _close(self, sequence: Sequence, status: int) -> None:
-        request = sequence.request
+    def _close(self, request: Request, status: int) -> None:
         self._requests.append(
             request.row,
             status,
@@ -139,10 +151,11 @@ class Recorder:
             request.hit_tokens_first,
             request.hit_tokens,
             request.computed_tokens,
-            sequence.length - request.prompt_len,
+            request.output_tokens,
+            request.samples,
         )
-        for first, steps in request.streaks:
-            self._streaks.append(request.row, first, steps)
+        for sequence, first, steps in sorted(request.streaks) if request.samples > 1 else request.streaks:
+            self._streaks.append(request.row, sequence, first, steps)
 
 
 _UNSEEN = {"status": UNFINISHED} | dict.fromkeys(REQUEST_COLUMNS[REQUEST_COLUMNS.index("preemptions") :], 0)

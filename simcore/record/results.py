@@ -116,5 +116,6 @@ class Results:
                 "request": ids.gather(owner.set(owner == NOBODY, None)),
                 "key": pl.Series(columns["key"]).replace(0, None),
                 "refs": columns["refs"],
+                "other": pl.Series(columns["other"]).replace(0, None),
             }
         )

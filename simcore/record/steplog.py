@@ -7,28 +7,33 @@ from zlib import crc32
 from simcore.memory.paged import PagedMemory
 from simcore.record.journal import Event, Journal
 from simcore.serving.plan import StepPlan
-from simcore.serving.request import Sequence
+from simcore.serving.request import Request, Sequence
 from simcore.ticks import Tick, to_seconds
+from simcore.workload.columns import Workload
 
 
 class StepLog:
     """Writes a line when a step has been committed. It needs a journal, which tells what was evicted."""
 
-    def __init__(self, file: TextIO, memory: PagedMemory, journal: Journal) -> None:
+    def __init__(self, file: TextIO, workload: Workload, memory: PagedMemory, journal: Journal) -> None:
         self._file = file
+        self._workload = workload
         self._pool = memory.pool
         self._journal = journal
         self._mark = 0
         self._checksum = 0
-        self._ids: list[str] = []
-        self._seen: set[int] = set()
+        self._names: dict[int, str] = {}
         self._line: dict[str, object] = {}
 
-    def arrived(self, sequence: Sequence, accepted: bool) -> None:
-        self._ids.append(sequence.request.id)
+    def arrived(self, request: Request, accepted: bool) -> None:
+        pass
 
     def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
-        ids = self._ids
+        ids = self._names
+        new = [seq for seq in plan.opened if seq not in ids]
+        resumed = [seq for seq in plan.opened if seq in ids]
+        for seq, opening in plan.opened.items():
+            ids[seq] = self._workload.id_of(opening.request) + (f"#{opening.branch}" if opening.branch else "")
         entries = self._journal.since(self._mark)
         evicted = [entry.block for entry in entries if entry.event == Event.EVICT]
         blocks = {ids[seq]: [block for _, blocks in growth for block in blocks] for seq, growth in plan.grown.items()}
@@ -41,19 +46,20 @@ class StepLog:
                 [ids[seq], count, before]
                 for seq, count, before in zip(plan.seqs, plan.counts, plan.starts, strict=True)
             ],
-            "new": [ids[seq] for seq in plan.opened if seq not in self._seen],
-            "resumed": [ids[seq] for seq in plan.opened if seq in self._seen],
+            "new": [ids[seq] for seq in new],
+            "resumed": [ids[seq] for seq in resumed],
             "preempted": [ids[seq] for seq in plan.preempted],
-            "hits": {ids[seq]: opening.computed for seq, opening in plan.opened.items()},
+            "hits": {ids[seq]: opening.hit for seq, opening in plan.opened.items()},
             "evicted": len(evicted),
             "free_sched": self._pool.free,
             "blocks": blocks,
             "evicted_ids": evicted,
         }
-        self._seen.update(plan.opened)
+        if plan.moves:
+            self._line["moves"] = [[move.kind, ids[move.sequence], move.source, move.target] for move in plan.moves]
 
     def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
-        self._line["finished"] = [sequence.request.id for sequence in ended]
+        self._line["finished"] = [sequence.name for sequence in ended]
         self._line["free"] = self._pool.free
         self._line["used"] = self._pool.blocks - 1 - self._pool.free
         if len(self._journal) > self._mark or not plan.index:  # otherwise the queue is what it was

@@ -53,6 +53,20 @@ class MemorySection(Section):
     prefix_caching: bool = key(
         True, help="Keep the full blocks of earlier requests so that a prompt with the same beginning can use them."
     )
+    swap_blocks: int = key(
+        0,
+        help='Blocks of host memory for requests that are preempted with scheduler.preemption = "swap"; 0: as many as '
+        "the pool has.",
+        unit="blocks",
+        ge=0,
+        le=1_000_000_000,
+    )
+    keep_unwritten: bool = key(
+        True,
+        help="As in vLLM: blocks that a step would have filled for a request that had to give way in this very step "
+        "stay in the prefix cache, though they are never computed. It happens by priority only; a real engine would "
+        "serve garbage from them.",
+    )
     prefix_retention: int = key(
         -1,
         help="Which blocks of a sliding-window layer stay cached: -1 all, 0 only the tail that the window needs; "

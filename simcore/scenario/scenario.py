@@ -52,13 +52,6 @@ class Scenario(Section):
         """The longest sequence in tokens, prompt and output together; that of the model where none is asked for."""
         return self.scheduler.max_model_len or self.model.resolve().max_model_len or UNLIMITED
 
-    @field_validator("workload")
-    @classmethod
-    def _one_sample(cls, workload: WorkloadSection) -> WorkloadSection:
-        if (workload.samples or 1) > 1:
-            raise UnsupportedError("several samples of one request cannot be simulated yet: workload.samples must be 1")
-        return workload
-
     @field_validator("model")
     @classmethod
     def _can_be_simulated(cls, model: ModelSection) -> ModelSection:
@@ -77,6 +70,10 @@ class Scenario(Section):
         if scheduler.long_prefill_token_threshold > longest:
             problems["scheduler.long_prefill_token_threshold"] = (
                 f"must be at most the longest sequence, {longest} tokens"
+            )
+        if (self.workload.samples or 1) > scheduler.max_num_seqs:
+            problems["workload.samples"] = (
+                f"must be at most scheduler.max_num_seqs ({scheduler.max_num_seqs}): all run at one time"
             )
         if problems:
             raise Misfit(self, problems)

@@ -51,10 +51,11 @@ class SchedulerSection(Section):
     async_scheduling: Annotated[bool, not_yet(True, "scheduling a step before the last one's output is known")] = key(
         False, help="Schedule a step before the output of the one before it is known."
     )
-    preemption: Annotated[Literal["recompute"], not_yet("swap", "swapping blocks to the host")] = key(
+    preemption: Literal["recompute", "swap"] = key(
         "recompute",
-        help="What happens to a running request that has to give way: its blocks are freed, and it starts again with "
-        "its prompt and the output so far.",
+        help="What happens to a running request that has to give way. recompute: its blocks are freed, and it starts "
+        "again with its prompt and the output so far; swap: its blocks are copied to the host, as far as "
+        "memory.swap_blocks has room, and fetched again later.",
     )
     never_fits: Literal["reject", "wait"] = key(
         "reject",

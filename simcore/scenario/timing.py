@@ -43,6 +43,20 @@ class TimingSection(Section):
         ge=0,
         le=3600,
     )
+    per_copied_block: float | None = key(
+        default_factory=_used_by("linear", default=0.0),
+        help="What each block adds to a step that is copied before it, so that a branch can write (linear).",
+        unit="s",
+        ge=0,
+        le=3600,
+    )
+    per_swapped_block: float | None = key(
+        default_factory=_used_by("linear", default=0.0),
+        help="What each block adds to a step that is swapped out to the host or in from there (linear).",
+        unit="s",
+        ge=0,
+        le=3600,
+    )
     compute_efficiency: float | None = key(
         default_factory=_used_by("roofline", default=0.6),
         help="Share of hardware.flops that is reached (roofline).",

@@ -18,6 +18,9 @@ from simcore.scenario.distributions import (
 )
 from simcore.schema import FilePath, Misfit, Section, key
 
+MOST_SAMPLES = 10_000
+"""Outputs that may be wanted of one prompt."""
+
 
 class Conversations(Section):
     """Requests that are turns: each resends all that was said before it, and waits for the answer to the last one."""
@@ -112,7 +115,10 @@ class WorkloadSection(Section):
     )
     conversations: Conversations | None = key(None, help="Make the requests turns of conversations.")
     samples: int | None = key(
-        default_factory=_of_synthetic(1), help="Outputs that are wanted of each prompt, in parallel.", ge=1, le=10_000
+        default_factory=_of_synthetic(1),
+        help="Outputs that are wanted of each prompt, in parallel; they share its blocks.",
+        ge=1,
+        le=MOST_SAMPLES,
     )
 
     @model_validator(mode="after")

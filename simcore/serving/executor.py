@@ -3,6 +3,7 @@
 from collections import deque
 from typing import Protocol
 
+from simcore.memory.base import MoveKind
 from simcore.serving.plan import Outcome, StepPlan
 from simcore.timing import StepTimer
 
@@ -27,6 +28,9 @@ class TimedExecutor:
 
     def submit(self, plan: StepPlan) -> None:
         ticks = self._timer.ticks(plan.rows, plan.tokens, plan.context, plan.pairs)
+        if plan.moves:
+            copies = sum(move.kind is MoveKind.COPY for move in plan.moves)
+            ticks += self._timer.move_ticks(copies, len(plan.moves) - copies)
         self._outcomes.append(Outcome(plan.index, ticks))
 
     def collect(self) -> Outcome:

@@ -1,9 +1,9 @@
 """What passes between a scheduler and an executor: plain values, columns rather than one object a row."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
-from simcore.memory.base import Growth
+from simcore.memory.base import Growth, Move
 from simcore.policies.eviction import Block
 from simcore.ticks import Tick
 
@@ -17,10 +17,16 @@ class Opening:
 
     request: int
     """row of its request in the workload"""
+    branch: int
+    """which of the request's samples, from 0"""
+    parent: Seq | None
+    """the sequence that it has just forked from: it has its own first token, and nothing else of its own yet"""
     tables: list[list[Block]]
-    """whole block tables, hit blocks included"""
+    """whole block tables, hit blocks included; of a fork, those of its parent"""
     computed: int
-    """tokens that are in the tables already: the hit"""
+    """tokens that are in the tables already, or are moved there"""
+    hit: int
+    """those of them that were found in the prefix cache"""
     known: int
     """tokens of the prompt and of the outputs so far"""
 
@@ -32,8 +38,8 @@ class StepPlan:
     """
 
     __slots__ = (
-        "closed", "context", "counts", "grown", "index", "opened", "pairs", "preempted", "rows", "seqs", "starts",
-        "tokens",
+        "closed", "context", "counts", "grown", "index", "moves", "opened", "pairs", "preempted", "rows", "seqs",
+        "starts", "tokens",
     )  # fmt: skip
 
     def __init__(self, index: int, closed: list[Seq]) -> None:
@@ -53,9 +59,11 @@ class StepPlan:
         self.opened: dict[Seq, Opening] = {}
         self.grown: dict[Seq, Growth] = {}
         """blocks appended to the tables of sequences that ran before; most decode rows have none"""
+        self.moves: Sequence[Move] = ()
+        """in this order, before the model runs; one may be for a sequence that has had to give way since"""
         self.preempted: list[Seq] = []
         self.closed = closed
-        """finished since the last plan, or preempted: forgotten first"""
+        """finished since the last plan, or preempted: forgotten when all else is noted, before the model runs"""
 
     @property
     def stalled(self) -> bool:
@@ -70,3 +78,5 @@ class Outcome:
     index: int
     ticks: Tick
     """how long it took"""
+    ended: Set[tuple[int, int]] = frozenset()
+    """(row of the request, branch) of those that ended with the token of this step, sooner than the workload says"""

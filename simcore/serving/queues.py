@@ -54,7 +54,8 @@ class FCFS(deque[Sequence]):
 class Priority:
     """The smallest priority first, then the earliest arrival, then the id as a string (`r10` before `r2`), as in vLLM.
 
-    The victim is the one with the largest priority, then the latest arrival; among equals the first admitted.
+    The victim is the one with the largest priority, then the latest arrival; among equals the first admitted, but of
+    branches of one request the last: they would give way to each other for ever.
     """
 
     def __init__(self) -> None:
@@ -79,7 +80,10 @@ class Priority:
         return heappop(self._heap)[-1]
 
     def victim(self, running: list[Sequence]) -> Sequence:
-        return max(running, key=lambda sequence: (sequence.request.priority, sequence.request.arrival))
+        victim = max(running, key=lambda sequence: (sequence.request.priority, sequence.request.arrival))
+        if victim.request.samples > 1:
+            victim = next(sequence for sequence in reversed(running) if sequence.request is victim.request)
+        return victim
 
 
 QUEUES: dict[str, type[Queue]] = {"fcfs": FCFS, "priority": Priority}

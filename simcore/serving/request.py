@@ -1,5 +1,6 @@
 """A request on its way through a server, and its sequences."""
 
+from collections.abc import Iterable
 from collections.abc import Sequence as Row
 from dataclasses import dataclass, field
 
@@ -20,10 +21,10 @@ class Request:
     prompt_len: int
     output_len: int
     priority: int = 0
-    keys: Row[int] = ()
-    """the keys of its whole blocks, prompt and output; empty without prefix caching"""
-    named: int = 0
-    """leading blocks whose content others may have too; the private ones behind them only itself can ever hit"""
+    samples: int = 1
+    """outputs wanted of its prompt, in parallel"""
+    live: int = 0
+    """branches that have not ended; 0: it is served"""
 
     first_scheduled: Tick = NEVER
     first_token: Tick = NEVER
@@ -37,24 +38,32 @@ class Request:
     """tokens that were looked up in the prefix cache, over all its admissions"""
     computed_tokens: int = 0
     """tokens that went through the model, recomputations included; known once it has ended"""
-    streaks: list[tuple[int, int]] = field(default_factory=list)
-    """(first step, steps): spans of consecutive steps that each gave it a token"""
+    output_tokens: int = 0
+    """of all its branches; known once it has ended"""
+    streaks: list[tuple[int, int, int]] = field(default_factory=list)
+    """(sequence, first step, steps): spans of consecutive steps that each gave a branch of it a token"""
 
 
 class Sequence:
     """One branch of a request: a row of a step. The scheduler moves it, the memory keeps its blocks.
 
+    Of a request with several samples the first branch computes the prompt; the others fork from it once that is done.
+
     While it decodes it moves with the clock: `computed` and `length` are then as of the last time it was settled.
     """
 
     __slots__ = (
-        "asks", "computed", "end", "ends", "horizon", "id", "length", "offset", "place", "registered", "request",
-        "streak", "tables",
+        "asks", "branch", "computed", "end", "ends", "forks", "horizon", "id", "keys", "length", "named", "offset",
+        "place", "registered", "request", "stored", "streak", "swapped", "tables",
     )  # fmt: skip
 
-    def __init__(self, id: int, request: Request, max_model_len: int) -> None:
+    def __init__(self, id: int, request: Request, max_model_len: int, branch: int = 0) -> None:
         self.id = id
         self.request = request
+        self.branch = branch
+        """which of the request's samples, from 0"""
+        self.forks = request.samples - 1 if branch == 0 else 0
+        """branches that will fork from it when its prompt is done"""
         self.length = request.prompt_len
         """tokens known: the prompt and the outputs so far"""
         self.computed = 0
@@ -62,7 +71,7 @@ class Sequence:
         self.end = min(request.prompt_len + request.output_len, max_model_len)
         """the length at which it ends"""
         self.place = NEVER
-        """its number in the order of admission"""
+        """where it stands in the order of admission; branches of one request stand together"""
         self.offset: int | None = None
         """while it decodes: `computed` at the start of step s is s - offset"""
         self.asks = NEVER
@@ -74,13 +83,25 @@ class Sequence:
 
         self.tables: list[list[int]] = [[]]
         """block tables: of all layers, or one a group of layers"""
+        self.keys: Row[int] = ()
+        """the keys of its whole blocks, prompt and output; empty without prefix caching"""
+        self.named = 0
+        """leading blocks whose content others may have too; the private ones behind them only itself can ever hit"""
         self.registered = 0
         """leading blocks that have been offered to the prefix cache"""
+        self.swapped: list[int] = []
+        """blocks of the host that hold the first `stored` tokens while it waits"""
+        self.stored = 0
         self.horizon = 0
         """the memory need not be asked before `computed` would reach this"""
 
     def __repr__(self) -> str:
-        return f"<Sequence {self.id} of {self.request.id}: {self.computed}/{self.length}/{self.end}>"
+        return f"<Sequence {self.id} of {self.name}: {self.computed}/{self.length}/{self.end}>"
+
+    @property
+    def name(self) -> str:
+        """The request's id; of a further branch with its number, as in `r3#1`."""
+        return f"{self.request.id}#{self.branch}" if self.branch else self.request.id
 
     def settle(self, step: int) -> None:
         """Write down how far a decoding sequence has come at the start of `step`."""
@@ -91,5 +112,11 @@ class Sequence:
     def stop_streak(self, step: int) -> None:
         """It gets no token in `step`."""
         if self.streak != NEVER:
-            self.request.streaks.append((self.streak, step - self.streak))
+            self.request.streaks.append((self.id, self.streak, step - self.streak))
             self.streak = NEVER
+
+
+def served(ended: Iterable[Sequence]) -> list[Request]:
+    """The requests whose last branch is among those that ended in a step, in that order."""
+    requests = {sequence.request: None for sequence in ended if not sequence.request.live}
+    return list(requests)

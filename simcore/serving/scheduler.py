@@ -2,13 +2,17 @@
 
 Time comes in as an argument, memory is spoken to through a protocol, and what is decided goes out as a plan. The rules
 are those of vLLM 0.33's v1 scheduler: continuous batching under a token budget, chunked prefill, running sequences
-before waiting ones, preemption by recomputation.
+before waiting ones, preemption by recomputation. Beyond vLLM's: parallel samples that share their prompt's blocks
+(a request computes its prompt once, then forks), and preemption by swapping to the host. A branch is a row of its own
+from then on: it is preempted, resumed and ended by itself.
 
 **Decoding sequences move with the clock.** Each gets one token in every step, so how far it has come is the number of
 the step less a constant, its `offset`, and nothing need be done for it until it fills a block, needs another one, or
 ends. When that will be is known, and noted in a calendar. So a step costs what happens in it, not what runs.
 """
 
+from array import array
+from bisect import bisect
 from collections import defaultdict, deque
 from operator import attrgetter
 
@@ -16,10 +20,12 @@ from simcore.memory.base import Memory
 from simcore.scenario.scheduler import SchedulerSection
 from simcore.serving.plan import Opening, Outcome, StepPlan
 from simcore.serving.queues import QUEUES
-from simcore.serving.request import NEVER, Sequence
+from simcore.serving.request import NEVER, Request, Sequence
 from simcore.ticks import Tick
 
 _PLACE = attrgetter("place")
+_BRANCHES = 1 << 14
+"""More than the samples that a request may have."""
 
 
 class Calendar(defaultdict[int, list[Sequence]]):
@@ -48,10 +54,14 @@ class Scheduler:
         max_model_len: int,
         watermark: int = 0,
         list_rows: bool = False,
+        keep_unwritten: bool = True,
+        owners: "array[int] | None" = None,
     ) -> None:
         """Whenever a waiting sequence is admitted beside running ones, `watermark` blocks stay free.
 
         An executor that runs a model needs the rows of its plans listed; one that asks a timer needs only the totals.
+        With `keep_unwritten` a victim leaves blocks in the prefix cache that its step would have filled, as in vLLM.
+        `owners` has the workload's row of every sequence by its number; servers of one world share it.
         """
         self.memory = memory
         self.waiting = QUEUES[options.policy]()
@@ -60,10 +70,12 @@ class Scheduler:
         self.steps = 0
         """plans made so far; the index of the next"""
         self.preemptions = 0
+        self.owners = array("q") if owners is None else owners
         self._options = options
         self._max_model_len = max_model_len
         self._watermark = watermark
         self._list_rows = list_rows
+        self._keep_unwritten = keep_unwritten
 
         self._prefilling: list[Sequence] = []  # in the order of admission
         self._decoding = 0
@@ -73,17 +85,20 @@ class Scheduler:
         self._admitted = 0
         self._refused: Sequence | None = None  # for want of blocks, when the memory's chances were `_refused_at`
         self._refused_at = 0
+        self._promised = 0  # seats of branches that have not forked yet from those that run
+        self._forked: dict[int, Opening] = {}  # since the last plan
         self._closed: list[int] = []
         self._in_flight: deque[list[Sequence]] = deque()  # of each plan, whom it gives the token after its prompt
 
-    def add(self, sequence: Sequence) -> bool:
+    def add(self, request: Request) -> bool:
         """A request arrives. False: it is refused, since it could never be served."""
-        if sequence.length >= self._max_model_len:
+        if request.prompt_len >= self._max_model_len or request.samples > self._options.max_num_seqs:
             return False
-        computed = sequence.end - 1  # the last token is sampled, but never computed
+        computed = min(request.prompt_len + request.output_len, self._max_model_len) - 1  # the last one never is
         if self._options.never_fits == "reject" and not self.memory.fits(computed):
             return False
-        self.waiting.add(sequence)
+        request.live = request.samples
+        self.waiting.add(self._mint(request))
         return True
 
     def live(self) -> list[Sequence]:
@@ -100,6 +115,8 @@ class Scheduler:
         self.memory.turn(self.steps, now)
         plan = StepPlan(self.steps, self._closed)
         self._closed = []
+        if self._forked:
+            plan.opened, self._forked = self._forked, {}
         self.steps += 1
 
         longest = self._options.max_num_batched_tokens
@@ -109,6 +126,8 @@ class Scheduler:
         self._continue_running(plan, chunks, longest)
         if self.waiting and not plan.preempted:
             self._admit_waiting(plan, chunks, longest, now)
+        if self.memory.moves:
+            plan.moves, self.memory.moves = self.memory.moves, []
 
         plan.rows = len(self.running)
         plan.tokens = self._decoding
@@ -133,24 +152,64 @@ class Scheduler:
             sequence.streak = plan.index
             if sequence.request.first_token == NEVER:
                 sequence.request.first_token = now
+            if sequence.forks:
+                self.memory.turn(plan.index, now)
+                self._fork(sequence)
         ended = self._ends.pop(plan.index, [])
+        if outcome.ended:
+            ended += [s for s in self.running if (s.request.row, s.branch) in outcome.ended and s not in ended]
         if ended:
             ended.sort(key=_PLACE)
             self.memory.turn(plan.index, now)
             for sequence in ended:
                 sequence.settle(plan.index + 1)
                 self._stop_decoding(sequence)
-                sequence.request.finished = now
                 self._release(sequence, plan.index + 1, returns=False)
-                self._closed.append(sequence.id)
+                self._close(sequence)
+                request = sequence.request
+                request.output_tokens += sequence.length - request.prompt_len
+                request.live -= 1
+                if not request.live:
+                    request.finished = now
             self.running = [sequence for sequence in self.running if sequence.place != NEVER]
         return ended
+
+    def _mint(self, request: Request, branch: int = 0) -> Sequence:
+        self.owners.append(request.row)
+        return Sequence(len(self.owners) - 1, request, self._max_model_len, branch)
+
+    def _fork(self, parent: Sequence) -> None:
+        """The prompt of a request with several samples is done: from now on each is a sequence of its own."""
+        place = bisect(self.running, parent.place, key=_PLACE)
+        for branch in range(1, parent.forks + 1):
+            child = self._mint(parent.request, branch)
+            child.computed, child.length = parent.computed, parent.length
+            child.place, child.streak = parent.place + branch, parent.streak
+            self.memory.fork(parent, child)
+            child.request.computed_tokens -= child.computed  # it has them from its parent
+            self.running.insert(place + branch - 1, child)
+            self._start_decoding(child, self.steps)
+            tables = [table.copy() for table in child.tables]
+            self._forked[child.id] = Opening(
+                parent.request.row, branch, parent.id, tables, parent.computed, 0, parent.length + 1
+            )
+        self._promised -= parent.forks
+        parent.forks = 0
+        self._asks.strike(parent.asks, parent)
+        self._note_ask(parent)
+
+    def _close(self, sequence: Sequence) -> None:
+        """It is gone; the executor need not hear of one that it has not heard of yet."""
+        if self._forked.pop(sequence.id, None) is None:
+            self._closed.append(sequence.id)
 
     def _continue_running(self, plan: StepPlan, chunks: dict[Sequence, int], longest: int) -> None:
         """Give the running what they want: the next token each, or more of the prompt.
 
-        Only those in prefill and those that ask the memory for something need be looked at. The budget reaches all:
-        whoever was admitted got a token after all before it had what they wanted, and what they want never grows.
+        Only those in prefill and those that ask the memory for something need be looked at. Each row is sure of one
+        token, since there are no more rows than the budget has tokens. Without forks that changes nothing of vLLM's
+        order, in which the first take what they want: whoever was admitted got a token after all before it had that,
+        and what they want never grows.
         """
         step, running, budget = plan.index, self.running, self._options.max_num_batched_tokens
         active = self._asks.pop(step, []) + self._prefilling
@@ -160,7 +219,7 @@ class Scheduler:
                 continue  # it gave way to one before it
             tokens = 1
             if sequence.offset is None:
-                left = budget - running.index(sequence) - _extra(chunks)
+                left = budget - len(running) + 1 - _extra(chunks)
                 tokens = min(sequence.length - sequence.computed, longest, left)
             else:
                 sequence.settle(step)
@@ -183,8 +242,10 @@ class Scheduler:
         """Admit from the head of the queue for as long as slots, budget and blocks last; nobody overtakes."""
         options = self._options
         budget = options.max_num_batched_tokens - len(self.running) - _extra(chunks)
-        while budget and self.waiting and len(self.running) < options.max_num_seqs:
+        while budget and self.waiting:
             sequence = self.waiting.head()
+            if len(self.running) + self._promised + sequence.forks >= options.max_num_seqs:
+                break
             if sequence is self._refused and self.memory.chances == self._refused_at:
                 break
             hit = self.memory.lookup(sequence)
@@ -202,26 +263,29 @@ class Scheduler:
             self.running.append(sequence)
             self._prefilling.append(sequence)
             sequence.place = self._admitted
-            self._admitted += 1
+            self._admitted += _BRANCHES
+            self._promised += sequence.forks
             sequence.computed = hit.tokens
             chunks[sequence] = tokens
             budget -= tokens
 
-            request = sequence.request
+            request, found = sequence.request, hit.found
             if request.first_scheduled == NEVER:
                 request.first_scheduled = now
-                request.hit_tokens_first = hit.tokens
+                request.hit_tokens_first = found
             request.query_tokens += sequence.length
-            request.hit_tokens += hit.tokens
+            request.hit_tokens += found
             request.computed_tokens -= hit.tokens  # what it ends with was computed, but for this
             tables = [table.copy() for table in sequence.tables]
-            plan.opened[sequence.id] = Opening(request.row, tables, hit.tokens, sequence.length)
+            plan.opened[sequence.id] = Opening(
+                request.row, sequence.branch, None, tables, hit.tokens, found, sequence.length
+            )
 
     def _preempt(self, plan: StepPlan, chunks: dict[Sequence, int], sequence: Sequence, scheduled: bool) -> None:
-        """Free all that a running sequence holds; it will start again. If it was `scheduled` already, that is undone.
+        """Free all that a running sequence holds; it will start again, or go on from what is kept on the host.
 
-        But blocks that the step would have filled for it stay in the prefix cache, as in vLLM, though they are never
-        computed: a later sequence can hit them.
+        If it was `scheduled` already, that is undone. But in vLLM, blocks that the step would have filled for it stay
+        in the prefix cache, though they are never computed: a later sequence can hit them.
         """
         if sequence.offset is None:
             self._prefilling.remove(sequence)
@@ -230,9 +294,13 @@ class Scheduler:
             sequence.settle(plan.index)
             self._stop_decoding(sequence)
             undone = int(scheduled)
-        sequence.computed += undone
-        sequence.request.computed_tokens -= undone
+        if self._options.preemption == "swap":
+            self.memory.swap_out(sequence)
+        if self._keep_unwritten:
+            sequence.computed += undone
+            sequence.request.computed_tokens -= undone
         self.running.remove(sequence)
+        self._promised -= sequence.forks
         self._release(sequence, plan.index, returns=True)
         sequence.computed = 0
         sequence.request.preemptions += 1

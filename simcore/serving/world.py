@@ -14,7 +14,7 @@ import simpy
 from simcore.errors import InputError
 from simcore.serving.executor import Executor
 from simcore.serving.plan import StepPlan
-from simcore.serving.request import Request, Sequence
+from simcore.serving.request import Request, Sequence, served
 from simcore.serving.scheduler import Scheduler
 from simcore.ticks import MAX_TICKS, Tick, to_ticks
 from simcore.workload.columns import OPEN, Workload
@@ -42,14 +42,14 @@ class Pause(simpy.Event):
 class Observer(Protocol):
     """Sees all that happens, and changes nothing."""
 
-    def arrived(self, sequence: Sequence, accepted: bool) -> None:
+    def arrived(self, request: Request, accepted: bool) -> None:
         """A request reached its server."""
 
     def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
         """A step lasts `ticks` from `start` on; its outcome has not been applied."""
 
     def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
-        """The outcome of a step has been applied."""
+        """The outcome of a step has been applied; its last tokens `ended` these branches."""
 
 
 class Server:
@@ -61,7 +61,7 @@ class Server:
         scheduler: Scheduler,
         executor: Executor,
         observers: Iterable[Observer],
-        on_end: Callable[[Sequence], None],
+        on_end: Callable[[Request], None],
         max_steps: int = 0,
     ) -> None:
         self.scheduler = scheduler
@@ -76,11 +76,11 @@ class Server:
         self.stopped = False
         env.process(self._serve())
 
-    def submit(self, sequence: Sequence) -> bool:
+    def submit(self, request: Request) -> bool:
         """A request arrives. False: it is refused."""
-        accepted = self.scheduler.add(sequence)
+        accepted = self.scheduler.add(request)
         for observer in self._observers:
-            observer.arrived(sequence, accepted)
+            observer.arrived(request, accepted)
         if accepted and not self._work.triggered:
             self._work.succeed()
         return accepted
@@ -105,8 +105,8 @@ class Server:
             for observer in observers:
                 observer.committed(plan, ended)
             if ended:
-                for sequence in ended:
-                    self._on_end(sequence)
+                for request in served(ended):
+                    self._on_end(request)
                 yield Pause(env)  # somebody may have waited for the end of one, and arrive at once
             if plan.index + 1 == self._max_steps:
                 self.stopping = True
@@ -130,13 +130,10 @@ class World:
         executor: Executor,
         observers: Iterable[Observer] = (),
         *,
-        max_model_len: int,
         max_steps: int = 0,
     ) -> None:
         self._env = simpy.Environment(initial_time=0)
         self._workload = workload
-        self._max_model_len = max_model_len
-        self._sequences = 0
         self._followers: dict[int, list[int]] = defaultdict(list)
         rows: Iterable[int] = range(len(workload))
         if workload.after is not None:
@@ -173,8 +170,8 @@ class World:
                 yield env.timeout(delay)
             self._submit(row)
 
-    def _ended(self, sequence: Sequence) -> None:
-        self._wake_followers(sequence.request.row)
+    def _ended(self, request: Request) -> None:
+        self._wake_followers(request.row)
 
     def _wake_followers(self, row: int) -> None:
         """What waits for the end of a request, served or refused, arrives its own delay later."""
@@ -194,8 +191,7 @@ class World:
             prompt_len=int(workload.prompt_len[row]),
             output_len=int(workload.output_len[row]),
             priority=0 if workload.priority is None else int(workload.priority[row]),
+            samples=1 if workload.samples is None else int(workload.samples[row]),
         )
-        sequence = Sequence(self._sequences, request, self._max_model_len)
-        self._sequences += 1
-        if not self.server.submit(sequence):
+        if not self.server.submit(request):
             self._wake_followers(row)

@@ -152,6 +152,9 @@ class Replay:
             "query_tokens": queried,
             "hit_tokens": sum(line["hits"].values()),
             "preemptions": len(line["preempted"]),
+            "copies": 0,
+            "swaps_out": 0,
+            "swaps_in": 0,
             "evictions": line["evicted"],
         }
         for id in line["finished"]:
@@ -229,6 +232,7 @@ class Replay:
                 "hit_blocks": hit_tokens / size,
             },
             "evictions": sum(line["evicted"] for line in self.lines),
+            "moves": {"copies": 0, "swaps_out": 0, "swaps_in": 0},
             "throughput": {
                 "requests_per_s": len(done_late) / span if span else None,
                 "output_tokens_per_s": sum(token >= warmup for request in self.requests for token in request.tokens)

@@ -14,11 +14,12 @@ class Pool:
 
     def __init__(self, blocks: int) -> None:
         self.usable = range(1, blocks)
+        self.host: set[int] = set()
         self.holders: dict[int, Counter[str]] = {block: Counter() for block in self.usable}
         self.cached: dict[int, int] = {}
         """the key of each block that has one"""
 
-    def tell(self, event: str, block: int, request: str | None, key: int | None, refs: int) -> None:
+    def tell(self, event: str, block: int, request: str | None, key: int | None, refs: int, other: int | None) -> None:
         holders = self.holders[block]
         match event:
             case "allocate":
@@ -26,7 +27,8 @@ class Pool:
                 assert block not in self.cached
                 holders[str(request)] = 1
             case "hit":
-                assert self.cached[block] == key
+                assert self.cached.get(block) == key  # a fork shares what is not cached too
+                assert holders or key is not None
                 holders[str(request)] += 1
             case "register":
                 assert holders == {request: 1}
@@ -40,6 +42,20 @@ class Pool:
                 assert not holders
                 assert request is None
                 del self.cached[block]
+            case "copy":
+                assert holders == {request: 1}
+                assert other is not None
+                assert self.holders[other].total() > 1
+                assert self.holders[other][str(request)]
+            case "swap_out":
+                assert holders[str(request)]
+                assert other is not None
+                assert other not in self.host
+                self.host.add(other)
+            case "swap_in":
+                assert holders == {request: 1}
+                assert other in self.host
+                self.host.remove(other)
             case _:
                 raise AssertionError(event)
         assert refs == self.holders[block].total()
@@ -52,7 +68,7 @@ class Pool:
         return used, cached, len(self.usable) - used - cached
 
 
-@given(scenarios(ends=False), workloads())
+@given(scenarios(ends=False, swaps=True), workloads(forks=True))
 def test_the_journal_tells_it_all(scenario: Scenario, workload: Workload) -> None:
     steady = scenario.model_copy(update={"timing": TimingSection(model="constant", step=0.25)})
     results = simulate(steady, workload=workload, journal=True)

@@ -106,10 +106,6 @@ NOT_YET = [
         "scheduler.async_scheduling is true, but scheduling a step before the last one's output is known "
         "cannot be simulated yet",
     ),
-    (
-        'scheduler.preemption = "swap"',
-        'scheduler.preemption is "swap", but swapping blocks to the host cannot be simulated yet',
-    ),
     ('pruning.policy = "h2o"', "pruning: dropping tokens of live requests cannot be simulated yet"),
     ("[[memory.tiers]]\nblocks = 9", "memory.tiers: a second tier of memory cannot be simulated yet"),
     (

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from simcore import Results, Simulation
+from simcore import Results, Simulation, Workload
 from simcore.record.journal import NOBODY, Event
 from simcore.record.recorder import Ticks
 from simcore.serving.plan import StepPlan
-from simcore.serving.request import Sequence
+from simcore.serving.request import Request, Sequence
 from tests.serving.harness import first_difference, play, scenario_of
 from tests.serving.random_cases import Line
 from tests.serving.reference import Config, Server
@@ -27,7 +27,7 @@ def compare(config: Config, lines: list[Line], folder: Path) -> str | None:
     trace.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     scenario = scenario_of(config, trace)
     ours, results = play(scenario)
-    executor = Executor()
+    executor = Executor(results.workload)
     unlogged = Simulation(scenario, observers=[executor]).run()
     return (
         first_difference(ours, theirs)
@@ -82,7 +82,7 @@ def requests_differ(results: Results, server: Server) -> str | None:
     if problem := different("requests", columns, expected):
         return problem
     token_steps: list[list[int]] = [[] for _ in rows]
-    for row, first, steps in results.record.streaks.tolist():
+    for row, _, first, steps in results.record.streaks.tolist():
         token_steps[row] += range(first, first + steps)
     expected_steps = [request.token_steps for request in rows]
     return None if token_steps == expected_steps else f"tokens come in steps {token_steps}, not {expected_steps}"
@@ -133,19 +133,21 @@ def journal_differs(results: Results, theirs: list[dict[str, Any]]) -> str | Non
 class Executor:
     """Knows of the block tables only what the plans say; and what a timer is told."""
 
-    def __init__(self) -> None:
-        self.ids: list[str] = []
+    def __init__(self, workload: Workload) -> None:
+        self.workload = workload
+        self.ids: dict[int, str] = {}
         self.tables: dict[int, list[int]] = {}
         self.steps: list[tuple[dict[str, list[int]], int, int, int, int]] = []
 
-    def arrived(self, sequence: Sequence, accepted: bool) -> None:
-        self.ids.append(sequence.request.id)
+    def arrived(self, request: Request, accepted: bool) -> None:
+        pass
 
     def planned(self, plan: StepPlan, start: int, ticks: int) -> None:
         for seq in plan.closed:
             del self.tables[seq]
         for seq, opening in plan.opened.items():
             assert seq not in self.tables
+            self.ids[seq] = self.workload.id_of(opening.request)
             self.tables[seq] = list(opening.tables[0])
         for seq, growth in plan.grown.items():
             self.tables[seq] += [block for _, blocks in growth for block in blocks]

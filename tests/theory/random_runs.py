@@ -18,7 +18,7 @@ slos = st.fixed_dictionaries(
 
 
 @st.composite
-def scenarios(draw: st.DrawFn, *, ends: bool = True) -> Scenario:
+def scenarios(draw: st.DrawFn, *, ends: bool = True, swaps: bool = False) -> Scenario:
     """A server that is too small for its load, mostly; without `ends` it may be stopped before all is served."""
     block_size = draw(st.integers(1, 8))
     max_num_seqs = draw(st.sampled_from([8, 4, 2, 1]))
@@ -31,9 +31,12 @@ def scenarios(draw: st.DrawFn, *, ends: bool = True) -> Scenario:
                 "blocks": 1 + draw(st.integers(24, 90)) // block_size,
                 "block_size": block_size,
                 "prefix_caching": draw(st.booleans()),
+                "swap_blocks": draw(st.sampled_from([0, 6])),
+                "keep_unwritten": draw(st.booleans()),
             },
             "scheduler": {
                 "policy": draw(st.sampled_from(["fcfs", "priority"])),
+                "preemption": draw(st.sampled_from(["recompute", "swap"])) if swaps else "recompute",
                 "max_num_seqs": max_num_seqs,
                 "max_num_batched_tokens": budget if chunked else max(budget, max_model_len),
                 "max_model_len": max_model_len,
@@ -48,6 +51,8 @@ def scenarios(draw: st.DrawFn, *, ends: bool = True) -> Scenario:
                 "step": draw(st.sampled_from([0.25, 0.01, 0.0])),
                 "per_token": draw(st.sampled_from([0.0, 0.125, 0.003])),
                 "per_context_token": draw(st.sampled_from([0.0, 1e-4])),
+                "per_copied_block": draw(st.sampled_from([0.0, 0.125])),
+                "per_swapped_block": draw(st.sampled_from([0.0, 0.125])),
             },
             "metrics": {"warmup": draw(st.sampled_from([0.0, 1.0, 4.0, 1e3])), "slo": draw(slos)},
         }
@@ -55,7 +60,7 @@ def scenarios(draw: st.DrawFn, *, ends: bool = True) -> Scenario:
 
 
 @st.composite
-def workloads(draw: st.DrawFn) -> Workload:
+def workloads(draw: st.DrawFn, *, forks: bool = False) -> Workload:
     """A few requests with prefixes in common; some answer to one before them, at once or later.
 
     No two have the same priority: vLLM's rule lets two equal ones preempt each other for ever.
@@ -78,6 +83,7 @@ def workloads(draw: st.DrawFn) -> Workload:
         output_len=np.array(column(st.integers(1, 24))),
         priority=np.array(draw(st.permutations(range(count)))),
         after=waits,
+        samples=np.array(column(st.sampled_from([1, 1, 1, 2, 3, 8]))) if forks else None,
         runs=Runs(
             offsets=np.concatenate(([0], np.cumsum(named))),
             source=np.array(column(st.integers(1, PREFIXES)))[named],

@@ -8,7 +8,7 @@ from simcore.record.recorder import FINISHED
 from tests.theory.random_runs import scenarios, workloads
 
 
-@given(scenarios(ends=False), workloads())
+@given(scenarios(ends=False, swaps=True), workloads(forks=True))
 def test_tokens(scenario: Scenario, workload: Workload) -> None:
     results = simulate(scenario, workload=workload)
     requests, summary = results.record.requests, results.summary
@@ -20,15 +20,20 @@ def test_tokens(scenario: Scenario, workload: Workload) -> None:
 
     length = np.minimum(workload.prompt_len + workload.output_len, scenario.max_model_len)
     finished = requests["status"] == FINISHED
-    assert (requests["output_tokens"][finished] == (length - workload.prompt_len)[finished]).all()
-    needed = length - 1  # the last token is sampled, but never computed
+    assert workload.samples is not None
+    outputs = workload.samples * (length - workload.prompt_len)
+    assert (requests["output_tokens"][finished] == outputs[finished]).all()
+    needed = workload.prompt_len + outputs - workload.samples  # the last token is sampled, but never computed
     undisturbed = finished & (requests["preemptions"] == 0)
     assert (hit + computed == needed)[undisturbed].all()
-    if scenario.scheduler.policy == "fcfs":  # by priority, a hit may be on blocks that were taken back half computed
+    if scenario.scheduler.preemption == "swap":
+        return  # what is fetched from the host is neither hit nor computed
+    # by priority, a hit may be on blocks that were taken back half computed
+    if scenario.scheduler.policy == "fcfs" or not scenario.memory.keep_unwritten:
         assert (hit + computed >= needed)[finished].all()
 
 
-@given(scenarios(ends=False), workloads())
+@given(scenarios(ends=False, swaps=True), workloads(forks=True))
 def test_blocks(scenario: Scenario, workload: Workload) -> None:
     results = simulate(scenario, workload=workload)
     usable, size = (scenario.memory.blocks or 0) - 1, scenario.memory.block_size
@@ -45,7 +50,7 @@ def test_blocks(scenario: Scenario, workload: Workload) -> None:
         assert not steps["hit_tokens"].any()
 
 
-@given(scenarios(), workloads())
+@given(scenarios(swaps=True), workloads(forks=True))
 def test_requests_and_time(scenario: Scenario, workload: Workload) -> None:
     results = simulate(scenario, workload=workload)
     counts = results.summary["requests"]

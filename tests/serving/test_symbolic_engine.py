@@ -1,0 +1,80 @@
+"""Plans carried out on names: sharing, forks, copies, swaps and preemptions never mix up what a row reads."""
+
+from collections import Counter
+
+import numpy as np
+from hypothesis import given, settings
+
+from simcore import Scenario, Simulation, Workload
+from simcore.memory.base import MoveKind
+from simcore.record.recorder import Record
+from simcore.timing import make_timer
+from tests.serving.symbolic import SymbolicExecutor
+from tests.theory.random_runs import scenarios, workloads
+
+reached: Counter[str] = Counter()
+
+
+def carried_out(scenario: Scenario, workload: Workload) -> tuple[Record, SymbolicExecutor]:
+    executor = SymbolicExecutor(workload, scenario.memory.block_size, make_timer(scenario))
+    return Simulation(scenario, workload=workload, executor=executor).run().record, executor
+
+
+@settings(max_examples=400)
+@given(scenarios(ends=False, swaps=True), workloads(forks=True))
+def test_every_row_reads_what_was_computed_for_it(scenario: Scenario, workload: Workload) -> None:
+    memory = scenario.memory.model_copy(update={"keep_unwritten": False})
+    record, executor = carried_out(scenario.model_copy(update={"memory": memory}), workload)
+    steps = record.steps
+    assert executor.count["written"] == steps["scheduled_tokens"].sum()
+    assert executor.count[MoveKind.COPY] == steps["copies"].sum()
+    assert executor.count[MoveKind.SWAP_OUT] == steps["swaps_out"].sum()
+    assert executor.count[MoveKind.SWAP_IN] == steps["swaps_in"].sum()
+    if len(steps["t"]):
+        assert executor.held == steps["blocks_used"][-1]
+    reached.update(executor.count)
+    reached["hits"] += int(steps["hit_tokens"].sum())
+    reached["preempted"] += int(steps["preemptions"].sum())
+
+
+def test_the_runs_reached_all_of_it() -> None:
+    assert min(reached[name] for name in ("copy", "swap_out", "swap_in", "hits", "preempted")) >= 100, reached
+
+
+def test_swapping_saves_computing() -> None:
+    """Two requests that cannot both grow: one is swapped out, and what it had is not computed again."""
+    options = {
+        "memory": {"blocks": 7, "block_size": 4, "prefix_caching": False},
+        "timing": {"model": "linear", "step": 1.0, "per_swapped_block": 0.25},
+    }
+    workload = Workload("test", np.zeros(2), np.array([8, 8]), np.array([12, 12]))
+    scheduled = {}
+    for preemption in ("recompute", "swap"):
+        scenario = Scenario.model_validate(options | {"scheduler": {"preemption": preemption, "max_model_len": 24}})
+        record, _ = carried_out(scenario, workload)
+        assert record.steps["preemptions"].sum() == 1
+        scheduled[preemption] = int(record.steps["scheduled_tokens"].sum())
+        if preemption == "swap":
+            assert record.steps["swaps_out"].sum() == record.steps["swaps_in"].sum() == 3
+            moved = record.steps["swaps_out"] + record.steps["swaps_in"]
+            assert (record.steps["dt"] == (4 + moved) * 2**38).all()
+    assert scheduled["swap"] == 2 * 19
+    assert scheduled["recompute"] > scheduled["swap"]
+
+
+def test_samples_share_their_prompt_and_copy_its_last_block_but_once() -> None:
+    """Three samples of 10 tokens in blocks of 4: 2 full blocks are shared, the third is copied by all but one."""
+    options = {
+        "memory": {"blocks": 30, "block_size": 4},
+        "scheduler": {"max_model_len": 64},
+        "timing": {"model": "constant"},
+    }
+    scenario = Scenario.model_validate(options)
+    workload = Workload("test", np.zeros(1), np.array([10]), np.array([5]), samples=np.array([3]))
+    record, _ = carried_out(scenario, workload)
+    steps = record.steps
+    assert steps["scheduled_tokens"].tolist() == [10, 3, 3, 3, 3]
+    assert steps["copies"].tolist() == [0, 2, 0, 0, 0]
+    assert steps["blocks_used"].tolist() == [3, 5, 5, 8, 8]
+    assert steps["tokens_stored"].tolist() == [10, 8 + 9, 8 + 12, 8 + 15, 8 + 18]
+    assert record.requests["output_tokens"].tolist() == [15]
