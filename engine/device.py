@@ -15,9 +15,7 @@ def find_device(name: str) -> torch.device:
         raise InputError(f"device is {shown(name)}, but must be cpu, cuda or cuda:N")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not count:
-        raise InputError(
-            f"device is {shown(name)}, but torch {torch.__version__} finds no CUDA device here; cpu is left"
-        )
+        raise InputError(f"device is {shown(name)}, but torch {torch.__version__} finds no CUDA device here")
     if colon and int(number) >= count:
         raise InputError(f"device is {shown(name)}, but the last CUDA device here is cuda:{count - 1}")
     return torch.device(name)

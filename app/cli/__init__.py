@@ -5,7 +5,7 @@ from io import TextIOWrapper
 
 import typer
 
-from app.cli import accuracy, benchmark, scenario, simulate, trace
+from app.cli import accuracy, benchmark, generate, scenario, simulate, trace
 from app.cli.interrupts import interrupt, on_interrupt
 from app.cli.output import complain, refuse
 from simcore.errors import InputError
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command("simulate")(simulate.simulate)
 app.command("accuracy")(accuracy.accuracy)
+app.command("generate")(generate.generate)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(trace.app, name="trace")
 app.add_typer(benchmark.app, name="benchmark")

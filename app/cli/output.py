@@ -14,10 +14,14 @@ def mention(text: str, *, err: bool = False) -> None:
         typer.echo(text, err=err)
 
 
+def printable(text: str) -> str:
+    """Words of others, which must not steer the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def complain(sentence: str) -> None:
-    """Say on standard error what is wrong. Names of others may be in it, and must not steer the terminal."""
-    shown = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in sentence)
-    print(f"kvscope: {shown}", file=sys.stderr)
+    """Say on standard error what is wrong."""
+    print(f"kvscope: {printable(sentence)}", file=sys.stderr)
 
 
 def refuse(sentence: str) -> int:
