@@ -1,0 +1,213 @@
+"""The engine's executor: carries step plans out on block tensors with a model, and measures how long each takes."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from time import perf_counter
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.attention import PagedAttention
+from engine.batch import Batch
+from engine.kv_cache import HostBlocks, KVCache
+from engine.models import CausalLM
+from engine.sampling import Sampler
+from engine.tokens import Ids, TokenIds
+from simcore.memory.base import Move, MoveKind
+from simcore.scenario.workload import MOST_SAMPLES
+from simcore.serving.plan import Outcome, Seq, StepPlan
+from simcore.ticks import to_ticks
+from simcore.workload.columns import Workload
+
+
+class Text:
+    """The tokens of one branch of a request, as far as they are known."""
+
+    __slots__ = ("drawn", "ids", "length")
+
+    def __init__(self, ids: Ids, length: int) -> None:
+        self.ids = ids
+        """[prompt_len + output_len] what is fed to the model; meaningless from `length` on"""
+        self.length = length
+        self.drawn: list[int] = []
+        """what the model said, token by token"""
+
+
+Branch = tuple[int, int]
+"""Row of a request in the workload, and which of its samples."""
+
+
+class Witness(Protocol):
+    """Looks at what the engine does, outside of the time that is measured."""
+
+    def prepared(self, plan: StepPlan, executor: "EngineExecutor") -> None:
+        """Blocks have been moved and tables brought up to date; nothing is written yet."""
+
+    def done(self, plan: StepPlan, executor: "EngineExecutor", batch: Batch, logits: Tensor) -> None:
+        """The model has run: logits [sampling rows, vocab_size], in the order of `executor.sampled`."""
+
+
+class EngineExecutor:
+    """Runs plans on a model. What it knows of tables it knows from the plans; it shares nothing with the scheduler.
+
+    It takes what it feeds from the workload, whose names become ids of the vocabulary: the model's own choice is noted
+    in `texts` and not used, so that lengths, later turns and hits are the workload's. With `generate` it feeds what the
+    model chose, and a sequence ends with an id of `eos`.
+    """
+
+    def __init__(
+        self,
+        model: CausalLM,
+        workload: Workload,
+        ids: TokenIds,
+        *,
+        blocks: int,
+        block_size: int,
+        host_blocks: int = 0,
+        generate: bool = False,
+        sampler: Sampler | None = None,
+        eos: frozenset[int] = frozenset(),
+        path: str = "auto",
+        witnesses: Iterable[Witness] = (),
+    ) -> None:
+        """A pool of so many blocks, the null block included, and room for `host_blocks` that are swapped out.
+
+        `path`: how decode reads the cache, see `engine.attention.decode_path`.
+        """
+        shape = model.shape
+        self.device = model.embed.weight.device
+        self.cache = KVCache(shape.layers, blocks, block_size, shape.kv_heads, shape.head_dim, shape.dtype, self.device)
+        self.host: HostBlocks | None = self.cache.host(host_blocks + 1) if host_blocks else None
+        self.tables: dict[Seq, list[int]] = {}
+        self.branches: dict[Seq, Branch] = {}
+        """of the sequences that have a table"""
+        self.texts: dict[Branch, Text] = {}
+        """of all requests so far, those that have ended and those that were preempted included"""
+        self.sampled: list[Branch] = []
+        """whose tokens the last step chose, in the order of its logits"""
+        self._model = model
+        self._workload = workload
+        self._ids = ids
+        self._generate = generate
+        self._sampler = sampler or Sampler()
+        self._eos = eos
+        self._path = path
+        self._witnesses = tuple(witnesses)
+        self._outcomes: deque[Outcome] = deque()
+
+    @torch.inference_mode()
+    def submit(self, plan: StepPlan) -> None:
+        """Carry a plan out."""
+        begun = self._now()
+        self._update(plan)
+        if not plan.seqs:
+            self._outcomes.append(Outcome(plan.index, to_ticks(self._now() - begun) if plan.moves else 0))
+            return
+        spent = self._now() - begun
+        for witness in self._witnesses:
+            witness.prepared(plan, self)
+
+        begun = self._now()
+        texts = [self.texts[self.branches[seq]] for seq in plan.seqs]
+        tables = [self.tables[seq] for seq in plan.seqs]
+        spans = zip(texts, plan.starts, plan.counts, strict=True)
+        fed = np.concatenate([text.ids[start : start + count] for text, start, count in spans])
+        batch = Batch.of(tables, plan.starts, plan.counts, torch.from_numpy(fed), self.cache.block_size, self.device)
+        sampling = [row for row, (text, end) in enumerate(zip(texts, batch.ends, strict=True)) if end == text.length]
+        wanted = torch.from_numpy(np.cumsum(plan.counts)[sampling] - 1).to(self.device)
+        attend = PagedAttention(self.cache, batch, path=self._path)
+        logits = self._model(batch.tokens, batch.positions, attend, wanted)
+        ended = self._choose([plan.seqs[row] for row in sampling], logits)
+        spent += self._now() - begun
+        self._outcomes.append(Outcome(plan.index, to_ticks(spent), ended))
+        for witness in self._witnesses:
+            witness.done(plan, self, batch, logits)
+
+    def collect(self) -> Outcome:
+        """The outcome of the oldest plan."""
+        return self._outcomes.popleft()
+
+    def _now(self) -> float:
+        """Seconds, once all that was asked of the device is done."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return perf_counter()
+
+    def _update(self, plan: StepPlan) -> None:
+        """Bring the tables up to date and move blocks, in the plan's order."""
+        for seq, opening in plan.opened.items():
+            self.tables[seq] = list(opening.tables[0])
+            self.branches[seq] = branch = (opening.request, opening.branch)
+            if branch not in self.texts:
+                self.texts[branch] = self._open(branch, self._ids.prompt(opening.request))
+        for move in plan.moves:
+            if move.kind is MoveKind.COPY:
+                self.tables[move.sequence][move.place] = move.target
+        for run in _runs(plan.moves):
+            self._move(run)
+        for seq, growth in plan.grown.items():
+            for _, blocks in growth:
+                self.tables[seq] += blocks
+        for seq in plan.closed:
+            del self.tables[seq], self.branches[seq]
+
+    def _open(self, branch: Branch, prompt: Ids) -> Text:
+        return Text(np.concatenate((prompt, self._ids.output(*branch))), len(prompt))
+
+    def _move(self, run: Sequence[Move]) -> None:
+        sources, targets = [move.source for move in run], [move.target for move in run]
+        match run[0].kind:
+            case MoveKind.COPY:
+                self.cache.copy(sources, targets)
+            case MoveKind.SWAP_OUT:
+                assert self.host is not None
+                self.cache.swap_out(self.host, sources, targets)
+            case MoveKind.SWAP_IN:
+                assert self.host is not None
+                self.cache.swap_in(self.host, sources, targets)
+
+    def _choose(self, seqs: list[Seq], logits: Tensor) -> frozenset[Branch]:
+        """A token for each row that samples; several where the samples of a prompt begin. Who has ended with it."""
+        self.sampled, rows = [], []
+        for place, seq in enumerate(seqs):
+            row, first = self.branches[seq]
+            text, samples = self.texts[row, first], 1
+            if self._workload.samples is not None and first == 0 and text.length == self._workload.prompt_len[row]:
+                samples = int(self._workload.samples[row])
+            for branch in range(first, first + samples):
+                self.sampled.append((row, branch))
+                rows.append(place)
+                if branch != first:
+                    self.texts[row, branch] = self._open((row, branch), text.ids[: text.length])
+        if not rows:
+            return frozenset()
+        if len(rows) != len(logits):
+            logits = logits[torch.tensor(rows, device=logits.device)]
+        names = [row * MOST_SAMPLES + branch for row, branch in self.sampled]
+        chosen = self._sampler(logits, names, [self.texts[branch].length for branch in self.sampled]).tolist()
+        ended: set[Branch] = set()
+        for key, token in zip(self.sampled, chosen, strict=True):
+            text = self.texts[key]
+            text.drawn.append(token)
+            if self._generate:
+                text.ids[text.length] = token
+                if token in self._eos:
+                    ended.add(key)
+            text.length += 1
+        return frozenset(ended)
+
+
+def _runs(moves: Sequence[Move]) -> Iterator[list[Move]]:
+    """The moves in groups of one kind, in each of which all may be read before any is written."""
+    run: list[Move] = []
+    targets: set[int] = set()
+    for move in moves:
+        if run and (move.kind is not run[0].kind or move.target in targets or move.source in targets):
+            yield run
+            run, targets = [], set()
+        run.append(move)
+        targets.add(move.target)
+    if run:
+        yield run
