@@ -1,6 +1,7 @@
 """The KV cache on tensors: keys and values of all layers in the blocks of one pool."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -27,6 +28,11 @@ class KVCache:
         self.data = torch.full(shape, float("nan"), dtype=dtype, device=device)
         self._slots = self.data.view(layers, 2, blocks * block_size, kv_heads, head_dim)
         self.halves = torch.tensor([0, blocks * block_size], device=device).view(2, 1, 1)
+        self._write = _write
+        if self.data.is_cuda and find_spec("triton"):
+            from engine.attention.triton_write import write
+
+            self._write = write
         self._scratch = torch.empty(0, kv_heads, head_dim, dtype=dtype, device=device)
 
     @property
@@ -75,10 +81,11 @@ class KVCache:
         return self._scratch[:count]
 
     def write(self, layer: int, slots: Tensor, k: Tensor, v: Tensor) -> None:
-        """Keys and values [tokens, kv_heads, head_dim] of a layer into slots [tokens] int64."""
-        keys, values = self._slots[layer]
-        keys.index_copy_(0, slots, k)
-        values.index_copy_(0, slots, v)
+        """Keys and values [tokens, kv_heads, head_dim] of a layer into slots [tokens] int64: the only way in.
+
+        On CUDA with Triton, what has a slot below 0 is written nowhere: padding under CUDA graphs.
+        """
+        self._write(self._slots[layer], slots, k, v)
 
     def copy(self, sources: Sequence[int], targets: Sequence[int]) -> None:
         """Copy whole blocks of all layers. All are read before any is written."""
@@ -120,6 +127,11 @@ class KVCache:
 
     def _index(self, blocks: Sequence[int]) -> Tensor:
         return torch.tensor(blocks, dtype=torch.int64, device=self.data.device)
+
+
+def _write(layer: Tensor, slots: Tensor, k: Tensor, v: Tensor) -> None:
+    layer[0].index_copy_(0, slots, k)
+    layer[1].index_copy_(0, slots, v)
 
 
 class HostBlocks:

@@ -1,7 +1,15 @@
 """Attention as a model sees it: it is given q, k and v of the new tokens, and knows nothing of pages."""
 
 from engine.attention.base import Attend
-from engine.attention.dense import BlockLocalAttention, DenseAttention
-from engine.attention.paged import PagedAttention
+from engine.attention.dense import BlockLocalAttention, DenseAttention, StandardAttention
+from engine.attention.paged import PATHS, PagedAttention, decode_path
 
-__all__ = ["Attend", "BlockLocalAttention", "DenseAttention", "PagedAttention"]
+__all__ = [
+    "PATHS",
+    "Attend",
+    "BlockLocalAttention",
+    "DenseAttention",
+    "PagedAttention",
+    "StandardAttention",
+    "decode_path",
+]

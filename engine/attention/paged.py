@@ -1,6 +1,9 @@
 """Exact attention over the blocks of a KV cache."""
 
+from collections.abc import Callable
+from importlib.util import find_spec
 from itertools import accumulate
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,6 +12,32 @@ from engine.attention.dense import causal
 from engine.attention.gather import GatherDecode, Gathered, row_slots
 from engine.batch import Batch
 from engine.kv_cache import KVCache
+from simcore.errors import InputError
+
+PATHS = {
+    "gather": "torch's own attention, on keys and values gathered from their blocks",
+    "triton": "a Triton kernel reads keys and values in their blocks (CUDA; float16, bfloat16, float32)",
+}
+
+
+def decode_path(cache: KVCache, path: str = "auto") -> str:
+    """How decode reads this cache, a key of PATHS; "auto": the quickest that there is here. Raises InputError."""
+    possible = ["gather"]
+    if cache.data.is_cuda and cache.dtype != torch.float64 and find_spec("triton"):
+        possible.append("triton")
+    if path == "auto":
+        return possible[-1]
+    if path not in possible:
+        raise InputError(f'attention path = "{path}" cannot run here, only {", ".join(possible)} can')
+    return path
+
+
+class Decode(Protocol):
+    """Attention of the rows of a batch that have one new token."""
+
+    def __call__(self, layer: int, q: Tensor, out: Tensor) -> None:
+        """q [tokens, heads, head_dim] of all rows; the results go to their tokens' places in `out`, shaped like it."""
+        ...
 
 
 class PagedAttention:
@@ -20,13 +49,19 @@ class PagedAttention:
     Paged attention: https://arxiv.org/abs/2309.06180.
     """
 
-    def __init__(self, cache: KVCache, batch: Batch, *, window: int = 0) -> None:
-        """`window`: a token looks at itself and the window - 1 before it; 0: at all."""
+    def __init__(self, cache: KVCache, batch: Batch, *, window: int = 0, path: str = "auto") -> None:
+        """`window`: a token looks at itself and the window - 1 before it; 0: at all. `path`: see `decode_path`."""
+        self.path = decode_path(cache, path)
         self._cache = cache
         self._batch = batch
         self._window = window
+        decoder: Callable[[KVCache, Batch, list[int], int], Decode] = GatherDecode
+        if self.path == "triton":
+            from engine.attention.triton_decode import TritonDecode
+
+            decoder = TritonDecode
         decode = [row for row, count in enumerate(batch.counts) if count == 1]
-        self._decode = GatherDecode(cache, batch, decode, window) if decode else None
+        self._decode = decoder(cache, batch, decode, window) if decode else None
         self._prefill: list[tuple[slice, Gathered | None]] = []
         ends = accumulate(batch.counts)
         for row, (start, count, end) in enumerate(zip(batch.starts, batch.counts, ends, strict=True)):
@@ -36,12 +71,12 @@ class PagedAttention:
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """See `Attend`."""
         self._cache.write(layer, self._batch.slots, k, v)
-        out = torch.empty_like(q)
+        out = q.new_empty(q.shape)
         if self._decode is not None:
             self._decode(layer, q, out)
         for part, stored in self._prefill:
-            keys, values = (k[part], v[part]) if stored is None else (x[0] for x in stored(layer))
-            out[part] = causal(q[part], keys, values, window=self._window)
+            keys, values = (k[None, part], v[None, part]) if stored is None else stored(layer)
+            out[part] = causal(q[None, part], keys, values, window=self._window)[0]
         return out
 
     def _stored(self, row: int) -> Gathered:
