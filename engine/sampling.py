@@ -62,11 +62,8 @@ class Sampler:
         if self.sampling.greedy:
             return logits.argmax(-1)
         cumulated = self.probabilities(logits).cumsum(-1, dtype=torch.float64)
-        drawn = uniform(
-            self.sampling.seed,
-            torch.as_tensor(sequences, device=logits.device),
-            torch.as_tensor(positions, device=logits.device),
-        )
+        keys = (torch.as_tensor(key, dtype=torch.int64, device=logits.device) for key in (sequences, positions))
+        drawn = uniform(self.sampling.seed, *keys)
         return torch.searchsorted(cumulated, drawn[:, None] * cumulated[:, -1:], right=True).squeeze(-1)
 
     def probabilities(self, logits: Tensor) -> Tensor:

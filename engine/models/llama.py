@@ -58,7 +58,7 @@ class Layer(nn.Module):
     ) -> Tensor:
         """x [tokens, hidden_size] -> [tokens or wanted, hidden_size]."""
         heads, turned = self.shape.heads, self.turned
-        qkv = self.qkv(self.attention_norm(x)).view(len(x), -1, self.shape.head_dim)
+        qkv = self.qkv(self.attention_norm(x)).unflatten(1, (-1, self.shape.head_dim))
         qk = qkv[:, :turned]
         if self.shape.qk_norm:
             weights = (self.q_norm.weight.expand(heads, -1), self.k_norm.weight.expand(turned - heads, -1))
