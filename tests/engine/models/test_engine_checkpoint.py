@@ -99,6 +99,13 @@ def test_the_simulator_counts_bytes_in_the_format_that_runs(tmp_path: Path) -> N
     assert model.max_model_len == 20
 
 
+def test_a_shorter_limit_leaves_the_table_of_positions_whole(tmp_path: Path) -> None:
+    loaded = checkpoint.load(write(tmp_path, GPT2), max_model_len=20)
+    assert loaded.shape == replace(GPT2, max_model_len=20)
+    checkpoint.save(loaded.model, tmp_path)
+    assert checkpoint.load(tmp_path).shape == GPT2
+
+
 def test_both_names_of_the_format_are_read(tmp_path: Path) -> None:
     write(tmp_path)
     set_config(tmp_path, dtype=..., torch_dtype="bfloat16")
