@@ -88,6 +88,7 @@ class ResultsFolder:
         """What belongs to this one run, and may differ between two with equal results."""
         return {
             "interrupted": results.interrupted,
+            "stalled": results.stalled,
             "cpu_s": round(time.process_time() - self._cpu, 3),
             "wall_s": round(time.perf_counter() - self._wall, 3),
             "written": datetime.now(UTC).isoformat(timespec="seconds"),

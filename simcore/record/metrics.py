@@ -84,6 +84,15 @@ class TokenGaps:
         parted = self._parted_gap[wanted[self._parted_row]]
         return np.concatenate((self._step_gap, parted)), np.concatenate((times, np.ones(len(parted), np.int64)))
 
+    def mean(self) -> Floats:
+        """[requests] the mean of each request's own gaps, in seconds; NaN with fewer than two tokens."""
+        total, count = np.zeros(self._requests, np.int64), np.zeros(self._requests, np.int64)
+        np.add.at(total, self._row, self._ends[self._last] - self._ends[self._first])
+        np.add.at(total, self._parted_row, self._parted_gap)
+        np.add.at(count, self._row, self._steps - 1)
+        np.add.at(count, self._parted_row, 1)
+        return np.where(count > 0, total / TICKS_PER_SECOND / count.clip(min=1), np.nan)
+
     def p99(self) -> Floats:
         """[requests] the 99th percentile of each request's own gaps, in seconds; NaN with fewer than two tokens."""
         result = np.full(self._requests, np.nan)
@@ -172,7 +181,7 @@ def summarize(
             good &= ~(measured[name] > limit)  # NaN: a request of one token has no gaps, and keeps any limit on them
         summary["goodput"] = {
             "requests_per_s": _per(int(good.sum()), span),
-            "share": _per(int(good.sum()), int((late & (status != REJECTED)).sum())),
+            "share": _per(int(good.sum()), int(late.sum())),
         }
     return summary
 

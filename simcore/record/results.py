@@ -62,6 +62,7 @@ class Results:
 
         columns, workload = self.record.requests, self.workload
         times = metrics.latencies(self.record)
+        gaps = metrics.TokenGaps(self.record)
         arrival = np.where(columns["arrival"] < 0, np.nan, columns["arrival"] / TICKS_PER_SECOND)
         frame = pl.DataFrame(
             {
@@ -73,8 +74,8 @@ class Results:
                 "queue": times.queue,
                 "ttft": times.ttft,
                 "tpot": times.tpot,
-                "itl_mean": times.tpot,  # the gaps between tokens add up to the time from the first to the last
-                "itl_p99": metrics.TokenGaps(self.record).p99(),
+                "itl_mean": gaps.mean(),
+                "itl_p99": gaps.p99(),
                 "e2e": times.e2e,
                 "preemptions": columns["preemptions"],
                 "hit_tokens_first": columns["hit_tokens_first"],

@@ -119,6 +119,7 @@ def test_stalled(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8")) == summary
     status = pl.read_parquet(tmp_path / "out" / "requests.parquet")["status"].to_list()
     assert status == ["finished", "unfinished", "unfinished"]
+    assert json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))["stalled"] is True
     *_, last = (tmp_path / "steps.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(last)["stall"] is True
 

@@ -108,7 +108,7 @@ def test_the_scenario_in_it_runs_again(folder: Path) -> None:
 
 def test_run_json_has_what_differs(folder: Path) -> None:
     about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    assert about["interrupted"] is False
+    assert about["interrupted"] is about["stalled"] is False
     assert {"cpu_s", "wall_s", "python", "platform", "packages", "command"} <= about.keys()
 
 

@@ -188,7 +188,7 @@ class Replay:
                 "queue": request.queue,
                 "ttft": request.ttft,
                 "tpot": request.tpot,
-                "itl_mean": request.tpot,
+                "itl_mean": sum(request.gaps) / len(request.gaps) / SECOND if request.gaps else None,
                 "itl_p99": float(np.quantile(request.gaps, 0.99)) / SECOND if request.gaps else None,
                 "e2e": request.e2e,
                 "preemptions": request.preemptions,
@@ -254,10 +254,9 @@ class Replay:
         limits = self.scenario.metrics.slo.model_dump(exclude_none=True)
         if limits:
             good = sum(self._is_good(request, limits) for request in late)
-            counted = sum(request.status != "rejected" for request in late)
             summary["goodput"] = {
                 "requests_per_s": good / span if span else None,
-                "share": good / counted if counted else None,
+                "share": good / len(late) if late else None,
             }
         return summary
 

@@ -150,6 +150,23 @@ def test_nothing_finished() -> None:
     assert results.unfinished == ["r0", "r1", "r2"]
 
 
+def test_an_unfinished_request_has_the_gaps_so_far() -> None:
+    """It waits for the other's end, as above, and the run ends in the step that gives it its third token."""
+    results = run((0.0, 3, 7), (0.0, 5, 4), blocks=4, scheduler={"max_steps": 8})
+    finished, unfinished = results.requests.to_dicts()
+    assert (finished["itl_mean"], finished["itl_p99"], finished["tpot"]) == (1, 1, 1)
+    assert unfinished["output_tokens"] == 3
+    assert unfinished["itl_mean"] == (1 + 6) / 2
+    assert unfinished["itl_p99"] == pytest.approx(np.quantile([1, 6], 0.99))
+    assert unfinished["tpot"] is unfinished["e2e"] is None
+
+
+def test_a_rejected_request_is_not_good() -> None:
+    results = run((0.0, 4, 2), (0.0, 400, 1), metrics={"slo": {"ttft": 1.0}})
+    assert column(results, "status") == ["finished", "rejected"]
+    assert results.summary["goodput"] == {"requests_per_s": 1 / 2, "share": 1 / 2}
+
+
 def test_all_are_rejected() -> None:
     results = run((0.0, 400, 1), (1.0, 41, 1), metrics={"slo": {"ttft": 1.0}})
     summary = results.summary
@@ -158,7 +175,7 @@ def test_all_are_rejected() -> None:
     assert column(results, "queue") == [None, None]
     assert (summary["steps"], summary["end_time"]) == (0, 0)
     assert summary["throughput"] == {"requests_per_s": None, "output_tokens_per_s": None}
-    assert summary["goodput"]["share"] is None
+    assert summary["goodput"]["share"] == 0
     assert len(results.timeline) == 0
     assert not results.stalled
 
