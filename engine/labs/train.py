@@ -38,6 +38,10 @@ REST = 0.1
 WARM_UP = 0.02
 """Share of the training in which the learning rate rises."""
 
+DRAWN = 0.02
+"""Deviation of the weights that models begin with, meant for a width of 2,500. Matrices so narrow as these begin with
+1 / sqrt(width) instead: recall is then found in half as many steps."""
+
 DECAY = 0.1
 """Weight decay of matrices; vectors have none."""
 
@@ -130,6 +134,9 @@ class Learner:
         self.variant = variant
         self.model = build(small_shape(variant, vocab_size))
         self.model.initialize(seed)
+        for name, parameter in self.model.named_parameters():
+            if parameter.dim() > 1 and not name.startswith("embed"):
+                parameter.data *= parameter.shape[1] ** -0.5 / DRAWN
         self.model.to(device)
         parameters = list(self.model.parameters())
         groups = [
