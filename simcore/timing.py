@@ -1,27 +1,42 @@
 """How long a step takes: linear in its work, or what the hardware's bandwidth and arithmetic allow.
 
 A timer sees a step as totals over its rows: a row of n scheduled tokens whose sequence had `computed` tokens before
-adds n to `tokens`, computed + n to `context` and n * computed + n * (n + 1) / 2 to `pairs`.
+adds n to `tokens`, computed + n to `context` and n * computed + n * (n + 1) / 2 to `pairs`; if n is above 1 it is a
+chunk, and adds to the totals of chunks too.
 """
 
-from typing import Protocol
+from bisect import bisect_right
+from itertools import pairwise
+from typing import NamedTuple, Protocol
 
 from simcore.errors import InputError
 from simcore.geometry import block_bytes, kv_shards, token_bytes
+from simcore.scenario.calibration import Calibration
 from simcore.scenario.hardware import Hardware
 from simcore.scenario.model import DTYPE_BYTES, Model
 from simcore.scenario.scenario import Scenario
 from simcore.ticks import TICKS_PER_SECOND, Tick, to_ticks
 
 
+class Chunks(NamedTuple):
+    """What a step's chunks add up to."""
+
+    rows: int
+    tokens: int
+    context: int
+
+
+NO_CHUNKS = Chunks(0, 0, 0)
+
+
 class StepTimer(Protocol):
     """A model of time: equal steps take equally long."""
 
-    def ticks(self, seqs: int, tokens: int, context: int, pairs: int) -> Tick:
+    def ticks(self, seqs: int, tokens: int, context: int, pairs: int, chunks: Chunks = NO_CHUNKS) -> Tick:
         """The duration of a step; 0 without tokens.
 
         seqs: rows; tokens: scheduled tokens; context: entries of the KV cache that are read, the new ones included;
-        pairs: pairs of a query and a key.
+        pairs: pairs of a query and a key; chunks: which of these belong to rows of several tokens.
         """
         ...
 
@@ -33,6 +48,8 @@ class StepTimer(Protocol):
 def make_timer(scenario: Scenario) -> StepTimer:
     """The timer that a scenario asks for. Raises InputError where numbers for it are missing."""
     timing = scenario.timing
+    if timing.calibration is not None:
+        return CalibratedTimer(Calibration.load(timing.calibration))
     if timing.model != "roofline":
         return LinearTimer(
             timing.step or 0.0,
@@ -77,7 +94,7 @@ class LinearTimer:
         self.per_copied_block = to_ticks(per_copied_block)
         self.per_swapped_block = to_ticks(per_swapped_block)
 
-    def ticks(self, seqs: int, tokens: int, context: int, pairs: int) -> Tick:
+    def ticks(self, seqs: int, tokens: int, context: int, pairs: int, chunks: Chunks = NO_CHUNKS) -> Tick:
         """See `StepTimer.ticks`."""
         return self.step + self.per_token * tokens + self.per_context_token * context if tokens else 0
 
@@ -145,7 +162,7 @@ class RooflineTimer:
             self._link = activations * 2 * (count - 1) / count * (TICKS_PER_SECOND / hardware.peer_bandwidth)
             self._fixed += 2 * model.layers * allreduce_latency * TICKS_PER_SECOND
 
-    def ticks(self, seqs: int, tokens: int, context: int, pairs: int) -> Tick:
+    def ticks(self, seqs: int, tokens: int, context: int, pairs: int, chunks: Chunks = NO_CHUNKS) -> Tick:
         """See `StepTimer.ticks`."""
         if not tokens:
             return 0
@@ -160,6 +177,39 @@ class RooflineTimer:
     def move_ticks(self, copies: int, swaps: int) -> Tick:
         """See `StepTimer.move_ticks`."""
         return round(self._copy * copies + self._swap * swaps)
+
+
+class CalibratedTimer:
+    """As long as steps took on a real engine: see `Calibration`."""
+
+    __slots__ = ("_calibration", "_seconds", "_slopes", "_tokens")
+
+    def __init__(self, calibration: Calibration) -> None:
+        self._calibration = calibration
+        self._tokens, self._seconds = calibration.tokens, calibration.seconds
+        knots = list(zip(self._tokens, self._seconds, strict=True))
+        self._slopes = [(upper - lower) / (more - fewer) for (fewer, lower), (more, upper) in pairwise(knots)] or [0.0]
+
+    def ticks(self, seqs: int, tokens: int, context: int, pairs: int, chunks: Chunks = NO_CHUNKS) -> Tick:
+        """See `StepTimer.ticks`. Beyond the table its last line goes on."""
+        if not tokens:
+            return 0
+        known = self._calibration
+        place = min(bisect_right(self._tokens, tokens), len(self._slopes)) - 1
+        seconds = self._seconds[place] + (tokens - self._tokens[place]) * self._slopes[place]
+        decode_keys = context - chunks.context  # one query each: as many pairs
+        seconds += (
+            known.per_row * seqs
+            + known.per_decode_key * decode_keys
+            + known.per_chunk * chunks.rows
+            + known.per_chunk_key * chunks.context
+            + known.per_pair * (pairs - decode_keys)
+        )
+        return to_ticks(seconds)
+
+    def move_ticks(self, copies: int, swaps: int) -> Tick:
+        """See `StepTimer.move_ticks`."""
+        return to_ticks(self._calibration.per_copied_block * copies + self._calibration.per_swapped_block * swaps)
 
 
 def _check(model: Model, hardware: Hardware) -> None:

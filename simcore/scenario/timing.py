@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from simcore.schema import Misfit, Section, key
+from simcore.schema import FilePath, Misfit, Section, key
 
 
 def _used_by(*models: str, default: float) -> Callable[[dict[str, Any]], float | None]:
@@ -16,12 +16,13 @@ def _used_by(*models: str, default: float) -> Callable[[dict[str, Any]], float |
 class TimingSection(Section):
     """The model of time and its own keys; a key of another model is an error."""
 
-    model: Literal["roofline", "linear", "constant"] = key(
+    model: Literal["roofline", "linear", "constant", "calibrated"] = key(
         "roofline",
         help="How a step's duration follows from its work. roofline: from the bytes it moves and the arithmetic it "
         "does on the hardware; linear: step + per_token x scheduled tokens + per_context_token x tokens attended to; "
-        "constant: always step.",
+        "constant: always step; calibrated: as a file says that `kvscope calibrate` has written.",
     )
+    calibration: FilePath | None = key(None, help="The file of a calibration, which calibrated needs (calibrated).")
     step: float | None = key(
         default_factory=_used_by("linear", "constant", default=0.01),
         help="What every step takes (linear, constant).",
@@ -91,11 +92,14 @@ class TimingSection(Section):
             for name, field in type(self).model_fields.items()
         }
         own = ", ".join(name for name, default in defaults.items() if default is not None and name != "model")
+        defaults["calibration"] = None if self.model != "calibrated" else self.calibration
         problems = {
-            name: f"the {self.model} model does not use it; it has {own}"
+            name: f"the {self.model} model does not use it; it has {own or 'calibration'}"
             for name, default in defaults.items()
             if default is None and getattr(self, name) is not None
         }
+        if self.model == "calibrated" and self.calibration is None:
+            problems["calibration"] = "timing.model is calibrated, which needs the file of a calibration"
         if problems:
             raise Misfit(self, problems)
         return self

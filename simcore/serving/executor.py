@@ -5,7 +5,7 @@ from typing import Protocol
 
 from simcore.memory.base import MoveKind
 from simcore.serving.plan import Outcome, StepPlan
-from simcore.timing import StepTimer
+from simcore.timing import NO_CHUNKS, Chunks, StepTimer
 
 
 class Executor(Protocol):
@@ -27,7 +27,8 @@ class TimedExecutor:
         self._outcomes: deque[Outcome] = deque()
 
     def submit(self, plan: StepPlan) -> None:
-        ticks = self._timer.ticks(plan.rows, plan.tokens, plan.context, plan.pairs)
+        chunks = Chunks(plan.chunks, plan.chunk_tokens, plan.chunk_context) if plan.chunks else NO_CHUNKS
+        ticks = self._timer.ticks(plan.rows, plan.tokens, plan.context, plan.pairs, chunks)
         if plan.moves:
             copies = sum(move.kind is MoveKind.COPY for move in plan.moves)
             ticks += self._timer.move_ticks(copies, len(plan.moves) - copies)

@@ -38,8 +38,8 @@ class StepPlan:
     """
 
     __slots__ = (
-        "closed", "context", "counts", "grown", "index", "moves", "opened", "pairs", "preempted", "rows", "seqs",
-        "starts", "tokens",
+        "chunk_context", "chunk_tokens", "chunks", "closed", "context", "counts", "grown", "index", "moves", "opened",
+        "pairs", "preempted", "rows", "seqs", "starts", "tokens",
     )  # fmt: skip
 
     def __init__(self, index: int, closed: list[Seq]) -> None:
@@ -52,6 +52,11 @@ class StepPlan:
         """keys read: the sum of `starts + counts`"""
         self.pairs = 0
         """query-key pairs: the sum of `counts * starts + counts * (counts + 1) / 2`"""
+        self.chunks = 0
+        """rows with more than one token"""
+        self.chunk_tokens = 0
+        self.chunk_context = 0
+        """their part of `tokens` and `context`"""
         self.seqs: Sequence[Seq] = ()
         self.starts: Sequence[int] = ()
         """positions, never slots"""

@@ -137,6 +137,10 @@ class Scheduler:
             plan.pairs += tokens * sequence.computed + tokens * (tokens + 1) // 2
             sequence.computed += tokens
             plan.context += sequence.computed
+            if tokens > 1:
+                plan.chunks += 1
+                plan.chunk_tokens += tokens
+                plan.chunk_context += sequence.computed
         if self._list_rows:
             self._list_rows_of(plan, chunks)
         sampled = [sequence for sequence in chunks if sequence.computed == sequence.length]

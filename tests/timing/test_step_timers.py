@@ -187,7 +187,7 @@ def test_missing_numbers_are_told_in_a_sentence(sections: dict[str, Any], says: 
         ),
         ({"model": "linear", "step": -1.0}, "greater than or equal to 0"),
         ({"model": "linear", "step": float("nan")}, "finite"),
-        ({"model": "quadratic"}, "'roofline', 'linear' or 'constant'"),
+        ({"model": "quadratic"}, "'roofline', 'linear', 'constant' or 'calibrated'"),
         ({"compute_efficiency": 1.5}, "less than or equal to 1"),
     ],
 )
