@@ -45,13 +45,15 @@ class Batch:
         """Rows with their block tables, lengths in tokens, and the new tokens of all rows, one row behind the other.
 
         `positions` are those of the new tokens; without them each row goes on at its start. A table may be longer than
-        its row needs. Two device transfers in all, whatever the rows.
+        its row needs, not shorter (ValueError). Two device transfers in all, whatever the rows.
         """
         old, new = np.asarray(starts, dtype=np.int64), np.asarray(counts, dtype=np.int64)
         lens, cu_q = old + new, np.concatenate(([0], np.cumsum(new)))
         needed = -(-lens // block_size)
         table = np.zeros((len(tables), int(needed.max(initial=0))), dtype=np.int64)
         for row, (blocks, need) in enumerate(zip(tables, needed.tolist(), strict=True)):
+            if len(blocks) < need:
+                raise ValueError(f"row {row} has {len(blocks)} blocks of {block_size} tokens for {lens[row]} tokens")
             table[row, :need] = blocks[:need]
         rows = np.repeat(np.arange(len(new)), new)
         places = np.arange(len(rows)) - np.repeat(cu_q[:-1] - old, new)  # the new tokens' slots within their rows

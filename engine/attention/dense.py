@@ -96,7 +96,7 @@ class DenseAttention:
             part = slice(first, first := first + length * sequences)
             some = (x[part].view(sequences, length, *x.shape[1:]) for x in (q, k, v))
             done.append(self.form(*some, window=self._window).flatten(0, 1))
-        return torch.cat(done)
+        return torch.cat(done) if done else q.new_empty(q.shape)
 
 
 class StandardAttention(DenseAttention):
