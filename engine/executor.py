@@ -35,6 +35,8 @@ class Text:
         """what the model said, token by token"""
 
 
+_NOTHING = np.empty(0, np.int64)
+
 Branch = tuple[int, int]
 """Row of a request in the workload, and which of its samples."""
 
@@ -46,7 +48,7 @@ class Witness(Protocol):
         """Blocks have been moved and tables brought up to date; nothing is written yet."""
 
     def done(self, plan: StepPlan, executor: "EngineExecutor", batch: Batch, logits: Tensor) -> None:
-        """The model has run: logits [sampling rows, vocab_size], in the order of `executor.sampled`."""
+        """The model has run: logits [sampling rows, vocab_size]; see `executor.sampled` and `executor.sampled_from`."""
 
 
 class EngineExecutor:
@@ -86,7 +88,9 @@ class EngineExecutor:
         self.texts: dict[Branch, Text] = {}
         """of all requests so far, those that have ended and those that were preempted included"""
         self.sampled: list[Branch] = []
-        """whose tokens the last step chose, in the order of its logits"""
+        """whose tokens the last step chose"""
+        self.sampled_from: list[int] = []
+        """from which row of its logits, each"""
         self._model = model
         self._workload = workload
         self._ids = ids
@@ -102,24 +106,12 @@ class EngineExecutor:
         """Carry a plan out."""
         begun = self._now()
         self._update(plan)
-        if not plan.seqs:
-            self._outcomes.append(Outcome(plan.index, to_ticks(self._now() - begun) if plan.moves else 0))
-            return
         spent = self._now() - begun
         for witness in self._witnesses:
             witness.prepared(plan, self)
-
         begun = self._now()
-        texts = [self.texts[self.branches[seq]] for seq in plan.seqs]
-        tables = [self.tables[seq] for seq in plan.seqs]
-        spans = zip(texts, plan.starts, plan.counts, strict=True)
-        fed = np.concatenate([text.ids[start : start + count] for text, start, count in spans])
-        batch = Batch.of(tables, plan.starts, plan.counts, torch.from_numpy(fed), self.cache.block_size, self.device)
-        sampling = [row for row, (text, end) in enumerate(zip(texts, batch.ends, strict=True)) if end == text.length]
-        wanted = torch.from_numpy(np.cumsum(plan.counts)[sampling] - 1).to(self.device)
-        attend = PagedAttention(self.cache, batch, path=self._path)
-        logits = self._model(batch.tokens, batch.positions, attend, wanted)
-        ended = self._choose([plan.seqs[row] for row in sampling], logits)
+        batch, logits = self._run(plan)
+        ended = self._choose(logits)
         spent += self._now() - begun
         self._outcomes.append(Outcome(plan.index, to_ticks(spent), ended))
         for witness in self._witnesses:
@@ -128,6 +120,22 @@ class EngineExecutor:
     def collect(self) -> Outcome:
         """The outcome of the oldest plan."""
         return self._outcomes.popleft()
+
+    def _run(self, plan: StepPlan) -> tuple[Batch, Tensor]:
+        """Push the rows' tokens through the model: logits [sampling rows, vocab_size]."""
+        texts = [self.texts[self.branches[seq]] for seq in plan.seqs]
+        tables = [self.tables[seq] for seq in plan.seqs]
+        spans = zip(texts, plan.starts, plan.counts, strict=True)
+        fed = np.concatenate([text.ids[start : start + count] for text, start, count in spans] or [_NOTHING])
+        batch = Batch.of(tables, plan.starts, plan.counts, torch.from_numpy(fed), self.cache.block_size, self.device)
+        rows = [row for row, (text, end) in enumerate(zip(texts, batch.ends, strict=True)) if end == text.length]
+        self._note_sampled([self.branches[plan.seqs[row]] for row in rows])
+        if not plan.seqs:
+            return batch, self.cache.data.new_empty(0, self._model.shape.vocab_size)
+        wanted = torch.from_numpy(np.cumsum(plan.counts)[rows] - 1).to(self.device)
+        attend = PagedAttention(self.cache, batch, path=self._path)
+        logits: Tensor = self._model(batch.tokens, batch.positions, attend, wanted)
+        return batch, logits
 
     def _now(self) -> float:
         """Seconds, once all that was asked of the device is done."""
@@ -168,23 +176,25 @@ class EngineExecutor:
                 assert self.host is not None
                 self.cache.swap_in(self.host, sources, targets)
 
-    def _choose(self, seqs: list[Seq], logits: Tensor) -> frozenset[Branch]:
-        """A token for each row that samples; several where the samples of a prompt begin. Who has ended with it."""
-        self.sampled, rows = [], []
-        for place, seq in enumerate(seqs):
-            row, first = self.branches[seq]
+    def _note_sampled(self, branches: Sequence[Branch]) -> None:
+        """Who is given a token in this step: these, and where the samples of a prompt begin, all of them."""
+        self.sampled, self.sampled_from = [], []
+        for place, (row, first) in enumerate(branches):
             text, samples = self.texts[row, first], 1
             if self._workload.samples is not None and first == 0 and text.length == self._workload.prompt_len[row]:
                 samples = int(self._workload.samples[row])
             for branch in range(first, first + samples):
                 self.sampled.append((row, branch))
-                rows.append(place)
+                self.sampled_from.append(place)
                 if branch != first:
                     self.texts[row, branch] = self._open((row, branch), text.ids[: text.length])
-        if not rows:
+
+    def _choose(self, logits: Tensor) -> frozenset[Branch]:
+        """A token for each of those who are given one. Who has ended with it."""
+        if not self.sampled:
             return frozenset()
-        if len(rows) != len(logits):
-            logits = logits[torch.tensor(rows, device=logits.device)]
+        if len(self.sampled) != len(logits):
+            logits = logits[torch.tensor(self.sampled_from, device=logits.device)]
         names = [row * MOST_SAMPLES + branch for row, branch in self.sampled]
         chosen = self._sampler(logits, names, [self.texts[branch].length for branch in self.sampled]).tolist()
         ended: set[Branch] = set()
