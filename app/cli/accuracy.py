@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.output import printable
 from simcore.errors import InputError
 
 
@@ -21,8 +22,13 @@ def accuracy(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else: an object, or a list.")] = False,
 ) -> None:
     """Ask a model for keys, copies and facts of stories whose answers are known, and count what is exactly right."""
-    from engine.checkpoint import SHIPPED
-    from engine.labs.small import VARIANTS
+    try:
+        from engine.checkpoint import SHIPPED
+        from engine.labs.small import VARIANTS
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{error.name} is not installed; pip install 'kvscope[engine]' brings all that models need"
+        ) from None
 
     names = [f"{SHIPPED}{variant}" for variant in VARIANTS] if model is None else [model]
     rows = [_row(name, documents, longest, seed) for name in names]
@@ -56,6 +62,7 @@ def _row(name: str, number: int, longest: int | None, seed: int) -> dict[str, An
 def _print(rows: list[dict[str, Any]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Column, Table
 
     tasks = list(rows[0]["accuracy"])
@@ -63,8 +70,10 @@ def _print(rows: list[dict[str, Any]]) -> None:
     table = Table(Column("model"), *numbers, box=SIMPLE_HEAD, padding=(0, 2, 0, 0))
     for row in rows:
         size, stored = f"{row['parameters']:,}", f"{row['kv_bytes_per_token']:,}"
-        table.add_row(row["model"], size, stored, *(f"{row['accuracy'][task]:.1%}" for task in tasks))
+        table.add_row(
+            escape(printable(row["model"])), size, stored, *(f"{row['accuracy'][task]:.1%}" for task in tasks)
+        )
     asked = ", ".join(f"{rows[0]['asked'][task]:,} in {task}" for task in tasks)
     console = Console()
     console.print(table)
-    console.print(f"exactly right answers to {asked}; keys and values in {rows[0]['dtype']}", highlight=False)
+    console.print(f"exactly right answers to {asked}; keys and values in {rows[0]['dtype']}", soft_wrap=True)

@@ -34,8 +34,8 @@ class Score:
 
 
 def exam(each: int, longest: int, seed: int = SEED) -> list[Document]:
-    """As many documents of each task, their sizes spread evenly from short ones to the longest, in tokens."""
-    sizes = np.linspace(min(SHORTEST, longest), longest, each).round().astype(int).tolist()
+    """As many documents of each task, their sizes (tokens) spread evenly from short ones to the longest."""
+    sizes = np.linspace(longest, min(SHORTEST, longest), each).round().astype(int).tolist()[::-1]
     return [document for task in TASKS for document in documents(task, sizes, seed)]
 
 
