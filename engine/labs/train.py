@@ -190,7 +190,6 @@ def train(
         sampler=course,
         num_workers=workers,
         pin_memory=device.type == "cuda",
-        prefetch_factor=4 if workers else None,
         multiprocessing_context="spawn" if workers else None,  # no fork of what has threads and a device
     )
 
