@@ -2,14 +2,16 @@
 
 from engine.attention.base import Attend
 from engine.attention.dense import BlockLocalAttention, DenseAttention, StandardAttention
-from engine.attention.paged import PATHS, PagedAttention, decode_path
+from engine.attention.paged import PATHS, PREFILL_PATHS, PagedAttention, decode_path, prefill_path
 
 __all__ = [
     "PATHS",
+    "PREFILL_PATHS",
     "Attend",
     "BlockLocalAttention",
     "DenseAttention",
     "PagedAttention",
     "StandardAttention",
     "decode_path",
+    "prefill_path",
 ]

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from importlib.util import find_spec
-from itertools import accumulate
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from engine.attention.dense import causal
-from engine.attention.gather import GatherDecode, Gathered, row_slots
+from engine.attention.gather import GatherDecode
+from engine.attention.prefill import RowPrefill, VarlenPrefill
 from engine.batch import Batch
 from engine.kv_cache import KVCache
 from simcore.errors import InputError
@@ -17,6 +16,10 @@ from simcore.errors import InputError
 PATHS = {
     "gather": "torch's own attention, on keys and values gathered from their blocks",
     "triton": "a Triton kernel reads keys and values in their blocks (CUDA; float16, bfloat16, float32)",
+}
+PREFILL_PATHS = {
+    "rows": "torch's own attention, row by row",
+    "varlen": "torch's FlashAttention, all rows in one call (CUDA; float16, bfloat16)",
 }
 
 
@@ -30,6 +33,13 @@ def decode_path(cache: KVCache, path: str = "auto") -> str:
     if path not in possible:
         raise InputError(f'attention path = "{path}" cannot run here, only {", ".join(possible)} can')
     return path
+
+
+def prefill_path(cache: KVCache) -> str:
+    """How prompts are attended, a key of PREFILL_PATHS: the quickest that there is here."""
+    dim = cache.data.shape[-1]
+    flash = cache.data.is_cuda and cache.dtype.itemsize == 2 and dim % 8 == 0 and dim <= 256
+    return "varlen" if flash and torch.cuda.get_device_capability(cache.data.device) >= (8, 0) else "rows"
 
 
 class Decode(Protocol):
@@ -52,21 +62,19 @@ class PagedAttention:
     def __init__(self, cache: KVCache, batch: Batch, *, window: int = 0, path: str = "auto") -> None:
         """`window`: a token looks at itself and the window - 1 before it; 0: at all. `path`: see `decode_path`."""
         self.path = decode_path(cache, path)
+        self.prefill_path = prefill_path(cache)
         self._cache = cache
         self._batch = batch
-        self._window = window
         decoder: Callable[[KVCache, Batch, list[int], int], Decode] = GatherDecode
         if self.path == "triton":
             from engine.attention.triton_decode import TritonDecode
 
             decoder = TritonDecode
+        prefiller = VarlenPrefill if self.prefill_path == "varlen" else RowPrefill
         decode = [row for row, count in enumerate(batch.counts) if count == 1]
+        prefill = [row for row, count in enumerate(batch.counts) if count > 1]
         self._decode = decoder(cache, batch, decode, window) if decode else None
-        self._prefill: list[tuple[slice, Gathered | None]] = []
-        ends = accumulate(batch.counts)
-        for row, (start, count, end) in enumerate(zip(batch.starts, batch.counts, ends, strict=True)):
-            if count > 1:
-                self._prefill.append((slice(end - count, end), self._stored(row) if start else None))
+        self._prefill = prefiller(cache, batch, prefill, window) if prefill else None
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """See `Attend`."""
@@ -74,13 +82,6 @@ class PagedAttention:
         out = q.new_empty(q.shape)
         if self._decode is not None:
             self._decode(layer, q, out)
-        for part, stored in self._prefill:
-            keys, values = (k[None, part], v[None, part]) if stored is None else stored(layer)
-            out[part] = causal(q[None, part], keys, values, window=self._window)[0]
+        if self._prefill is not None:
+            self._prefill(layer, q, k, v, out)
         return out
-
-    def _stored(self, row: int) -> Gathered:
-        """A row's tokens, the new ones included, as far back as the first of the new ones looks."""
-        start, count = self._batch.starts[row], self._batch.counts[row]
-        reach = min(start + count, count + self._window - 1) if self._window else start + count
-        return Gathered(self._cache, row_slots(self._batch, [row], reach, reach)[0])
