@@ -60,7 +60,7 @@ class Scenario(Section):
         return model
 
     @model_validator(mode="after")
-    def _fits_longest_sequence(self) -> Self:
+    def _sections_fit_together(self) -> Self:
         longest, scheduler = self.max_model_len, self.scheduler
         problems = {}
         if longest < UNLIMITED and scheduler.max_num_batched_tokens < longest and not scheduler.chunked_prefill:
@@ -74,6 +74,13 @@ class Scenario(Section):
         if (self.workload.samples or 1) > scheduler.max_num_seqs:
             problems["workload.samples"] = (
                 f"must be at most scheduler.max_num_seqs ({scheduler.max_num_seqs}): all run at one time"
+            )
+        ties = scheduler.policy == "priority" and not scheduler.reserve_full_prompt and not self.memory.prefix_caching
+        if ties and not scheduler.max_steps:
+            problems["scheduler.max_steps"] = (
+                'must be above 0 with scheduler.policy = "priority", reserve_full_prompt = false and '
+                "memory.prefix_caching = false: two requests of equal priority and arrival can then preempt each other "
+                "for ever"
             )
         if problems:
             raise Misfit(self, problems)

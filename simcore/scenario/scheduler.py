@@ -63,7 +63,12 @@ class SchedulerSection(Section):
         "starves those behind it, as in vLLM's scheduler.",
     )
     max_steps: int = key(
-        0, help="End the run after this many steps; 0: when the last request is done.", unit="steps", ge=0
+        0,
+        help="End the run after this many steps; 0: when the last request is done. Needed where that may never be: "
+        'with reserve_full_prompt = false and either never_fits = "wait", or policy = "priority" without prefix '
+        "caching.",
+        unit="steps",
+        ge=0,
     )
 
     @model_validator(mode="after")

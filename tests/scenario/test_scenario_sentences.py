@@ -89,6 +89,17 @@ SENTENCES = [
         "scheduler = { max_model_len = 1024, long_prefill_token_threshold = 1025 }",
         "scheduler.long_prefill_token_threshold is 1025, but must be at most the longest sequence, 1024 tokens",
     ),
+    (
+        'scheduler = { policy = "priority", reserve_full_prompt = false }\nmemory.prefix_caching = false',
+        'scheduler.max_steps is 0, but must be above 0 with scheduler.policy = "priority", reserve_full_prompt = false '
+        "and memory.prefix_caching = false: two requests of equal priority and arrival can then preempt each other for "
+        "ever",
+    ),
+    (
+        'scheduler = { never_fits = "wait", reserve_full_prompt = false }',
+        'scheduler.max_steps is 0, but must be above 0 with never_fits = "wait" and reserve_full_prompt = false: '
+        "a request that never fits is then recomputed and preempted for ever",
+    ),
     # a name is also a folder's
     *(
         (

@@ -30,12 +30,12 @@ def scenarios(draw: st.DrawFn, *, ends: bool = True, swaps: bool = False) -> Sce
             "memory": {
                 "blocks": 1 + draw(st.integers(24, 90)) // block_size,
                 "block_size": block_size,
-                "prefix_caching": draw(st.booleans()),
+                "prefix_caching": (caching := draw(st.booleans())),
                 "swap_blocks": draw(st.sampled_from([0, 6])),
                 "keep_unwritten": draw(st.booleans()),
             },
             "scheduler": {
-                "policy": draw(st.sampled_from(["fcfs", "priority"])),
+                "policy": (policy := draw(st.sampled_from(["fcfs", "priority"]))),
                 "preemption": draw(st.sampled_from(["recompute", "swap"])) if swaps else "recompute",
                 "max_num_seqs": max_num_seqs,
                 "max_num_batched_tokens": budget if chunked else max(budget, max_model_len),
@@ -43,8 +43,9 @@ def scenarios(draw: st.DrawFn, *, ends: bool = True, swaps: bool = False) -> Sce
                 "chunked_prefill": chunked,
                 "long_prefill_token_threshold": draw(st.integers(0, 8)),
                 "watermark": draw(st.sampled_from([0.0, 0.2])),
-                "reserve_full_prompt": draw(st.booleans()),
-                "max_steps": 0 if ends else draw(st.sampled_from([0, 60, 20])),
+                "reserve_full_prompt": (reserve := draw(st.booleans())),
+                "max_steps": (0 if ends else draw(st.sampled_from([0, 60, 20])))
+                or (0 if caching or reserve or policy == "fcfs" else 100_000),
             },
             "timing": {
                 "model": "linear",
