@@ -9,7 +9,7 @@ from simcore.errors import InputError
 from simcore.scenario.workload import WorkloadSection
 from simcore.ticks import MAX_TICKS, to_seconds
 from simcore.workload.arrivals import arrive
-from simcore.workload.columns import OPEN, Floats, Workload
+from simcore.workload.columns import OPEN, Floats, Runs, Workload
 from simcore.workload.streams import Streams
 from simcore.workload.synthetic import draw_workload
 from simcore.workload.traces import read_trace
@@ -103,6 +103,22 @@ def drop_empty(workload: Workload) -> Workload:
         workload = replace(workload, arrival=arrival, after=after)
     order = np.argsort(_opening_time(workload), kind="stable")
     return replace(workload.take(order[~empty[order]]), dropped=workload.dropped + int(empty.sum()))
+
+
+def cut_prompts(workload: Workload, most: int) -> Workload:
+    """The same requests with prompts of at most `most` tokens: what is behind is left out."""
+    prompt_len = np.minimum(workload.prompt_len, most)
+    runs = workload.runs
+    if runs is not None:
+        row = np.repeat(np.arange(len(workload)), np.diff(runs.offsets))
+        before = np.concatenate(([0], np.cumsum(runs.length)))
+        begin = before[:-1] - before[runs.offsets[row]]
+        length = np.minimum(runs.length, prompt_len[row] - begin)
+        kept = length > 0
+        offsets = np.concatenate(([0], np.cumsum(np.bincount(row[kept], minlength=len(workload)))))
+        start = None if runs.start is None else runs.start[kept]
+        runs = Runs(offsets, runs.source[kept], length[kept], start)
+    return replace(workload, prompt_len=prompt_len, runs=runs)
 
 
 def _waits(workload: Workload) -> NDArray[np.bool_]:

@@ -1,0 +1,268 @@
+"""A scenario on the simulator and on the engine, and what both say."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.checkpoint import Checkpoint
+from engine.executor import EngineExecutor
+from engine.tokens import TokenIds
+from engine.validate.answers import compare_answers
+from engine.validate.calibrate import CLOCKS, Clock
+from engine.validate.report import Report, Row, equal, off
+from engine.validate.witness import Witness
+from simcore import Results, Scenario, Simulation, Workload
+from simcore.errors import InputError
+from simcore.geometry import as_binary, block_bytes, pool_size, token_bytes
+from simcore.record.rows import Rows
+from simcore.scenario.calibration import Calibration
+from simcore.scenario.model import DTYPE_BYTES
+from simcore.serving.plan import StepPlan
+from simcore.serving.request import Request, Sequence
+from simcore.ticks import Tick, to_seconds
+from simcore.timing import NO_CHUNKS, CalibratedTimer, Chunks
+from simcore.workload import cut_prompts, make_workload
+
+STEP_BOUND, RUN_BOUND = 0.10, 0.05
+"""What a prediction of time may be off on an idle machine: a step, and a run from end to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A scenario that both sides can run."""
+
+    scenario: Scenario
+    workload: Workload
+    blocks: int
+    notes: list[str]
+
+
+def prepare(scenario: Scenario, checkpoint: Checkpoint) -> Prepared:
+    """Put a real model in a scenario: its geometry, its longest sequence. Raises InputError where it cannot be run."""
+    model = scenario.model.resolve()
+    blocks = pool_size(scenario).blocks
+    longest = min(scenario.max_model_len, checkpoint.shape.max_model_len)
+    notes = [f"the model is {checkpoint.folder.name}, in place of {model.name}; the pool keeps its {blocks:,} blocks"]
+    workload = make_workload(scenario.workload, scenario.seed)
+    cut = int((workload.prompt_len >= longest).sum())
+    shorter = int((np.minimum(workload.prompt_len, longest - 1) + workload.output_len > longest).sum())
+    if cut or shorter:
+        workload = cut_prompts(workload, longest - 1)
+        notes.append(
+            f"sequences are at most {longest:,} tokens: {cut:,} of {len(workload):,} prompts were cut, and "
+            f"{shorter:,} outputs end there"
+        )
+    memory = {"blocks": blocks, "utilization": None, "keep_unwritten": False}
+    if scenario.scheduler.policy == "priority" and scenario.memory.prefix_caching:
+        notes.append("memory.keep_unwritten is off: an engine would read what was never computed")
+    prepared = scenario.model_copy(
+        update={
+            "model": checkpoint.section,
+            "memory": scenario.memory.model_copy(update=memory),
+            "scheduler": scenario.scheduler.model_copy(update={"max_model_len": longest}),
+        }
+    )
+    return Prepared(prepared, workload, blocks, notes)
+
+
+class _Replay:
+    """A timer that gives the durations of another run, one after another."""
+
+    def __init__(self, ticks: Iterator[Tick]) -> None:
+        self._ticks = ticks
+
+    def ticks(self, seqs: int, tokens: int, context: int, pairs: int, chunks: Chunks = NO_CHUNKS) -> Tick:
+        return next(self._ticks)
+
+    def move_ticks(self, copies: int, swaps: int) -> Tick:
+        return 0  # it is in the step's own
+
+
+class _Totals:
+    """Observes what a timer would be told of each step."""
+
+    def __init__(self) -> None:
+        self.rows = Rows(9)
+
+    def arrived(self, request: Request, accepted: bool) -> None:
+        pass
+
+    def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
+        copies = sum(move.kind == "copy" for move in plan.moves)
+        totals = plan.rows, plan.tokens, plan.context, plan.pairs
+        chunks = plan.chunks, plan.chunk_tokens, plan.chunk_context
+        self.rows.append(*totals, *chunks, copies, len(plan.moves) - copies)
+
+    def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
+        pass
+
+
+def validate(
+    scenario: Scenario,
+    checkpoint: Checkpoint,
+    calibration: Calibration | None = None,
+    *,
+    path: str = "auto",
+    clock: Clock = "wall",
+) -> Report:
+    """Run a scenario on the engine, then on the simulator with the same step times, and compare all they say.
+
+    With a calibration, step times are predicted too. Raises InputError where the scenario cannot be run.
+    """
+    prepared = prepare(scenario, checkpoint)
+    model, workload = checkpoint.model, prepared.workload
+    options = prepared.scenario.memory
+    swaps = prepared.scenario.scheduler.preemption == "swap"
+    host_blocks = (options.swap_blocks or prepared.blocks) if swaps else 0
+    block = block_bytes(prepared.scenario.model.resolve(), options.block_size)
+    expect_room((prepared.blocks + host_blocks) * block, model.embed.weight.device)
+
+    totals = _Totals()
+    with Witness(model) as witness:
+        executor = EngineExecutor(
+            model,
+            workload,
+            TokenIds(workload, checkpoint.shape.vocab_size, prepared.scenario.seed),
+            blocks=prepared.blocks,
+            block_size=options.block_size,
+            host_blocks=host_blocks,
+            path=path,
+            clock=CLOCKS[clock],
+            witnesses=[witness],
+        )
+        real = Simulation(prepared.scenario, workload=workload, executor=executor, observers=[totals]).run()
+    ticks = real.record.steps["dt"]
+    theory = Simulation(prepared.scenario, workload=workload, timer=_Replay(iter(ticks.tolist()))).run()
+
+    rows = [*_bytes(executor, block, prepared.blocks, host_blocks), *_steps(theory, witness, prepared.scenario)]
+    lengths = dict(enumerate(workload.prompt_len.tolist()))
+    rows += compare_answers(model, executor, witness, lengths)
+    notes = [*prepared.notes, f"decode reads the cache by way of: {executor.path}"]
+    if calibration is not None:
+        rows += _times(prepared, real, totals, calibration)
+        notes.append(f"times are predicted by a calibration on {calibration.device}, {calibration.software}")
+    return Report(rows, notes, _over_time(theory, witness, block, options.block_size))
+
+
+def expect_room(needed: int, device: torch.device) -> None:
+    """Raises InputError where a device has no room for so many bytes."""
+    available = None
+    if device.type == "cuda":
+        available, _ = torch.cuda.mem_get_info(device)
+    else:
+        with suppress(AttributeError, ValueError, OSError):  # not every system says
+            available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if available is not None and needed > available:
+        raise InputError(
+            f"memory.blocks asks for a pool of {as_binary(needed)} with this model, and {device} has "
+            f"{as_binary(available)} left; give fewer blocks"
+        )
+
+
+def _bytes(executor: EngineExecutor, block: int, blocks: int, host_blocks: int) -> list[Row]:
+    """What the geometry says against what the tensors take."""
+    pool = executor.cache.data.untyped_storage().nbytes()
+    rows = [
+        equal("bytes of a block", block, pool / executor.cache.data.shape[2], "B"),
+        equal("bytes of the pool", block * blocks, pool, "B"),
+    ]
+    if executor.host is not None:
+        host = executor.host.data.untyped_storage().nbytes()
+        rows.append(equal("bytes on the host, its null block aside", block * host_blocks, host - block, "B"))
+    return rows
+
+
+def _steps(theory: Results, witness: Witness, scenario: Scenario) -> list[Row]:
+    """Step by step: what the simulator recorded against what the witness saw."""
+    predicted, seen = theory.record.steps, witness.columns()
+    model = scenario.model.resolve()
+    number = token_bytes(model)
+    stored = predicted["tokens_stored"]
+    rows = [
+        equal("steps", len(predicted["t"]), len(seen["step"]), "steps"),
+        equal("blocks used, each step", predicted["blocks_used"], seen["blocks_used"], "blocks"),
+        equal("tokens stored, each step", stored, seen["tokens_stored"], "tokens"),
+        equal("bytes stored, each step", stored * number, seen["numbers_stored"] * DTYPE_BYTES[model.kv_dtype], "B"),
+        equal("tokens pushed through the model", predicted["scheduled_tokens"], seen["tokens_pushed"], "tokens"),
+        equal("slots written", predicted["scheduled_tokens"], seen["slots_written"], "slots"),
+        equal("slots written twice", np.zeros_like(stored), seen["slots_overwritten"], "slots"),
+        equal("hit tokens that were not computed", predicted["hit_tokens"], seen["hit_tokens"], "tokens"),
+        equal("blocks copied", predicted["copies"], seen["copies"], "blocks"),
+        equal("blocks swapped out", predicted["swaps_out"], seen["swaps_out"], "blocks"),
+        equal("blocks swapped in", predicted["swaps_in"], seen["swaps_in"], "blocks"),
+        equal("slots read that hold something else", np.zeros_like(stored), seen["strange_slots"], "slots"),
+        equal("logits that are no number", np.zeros_like(stored), seen["nan_logits"], "logits"),
+    ]
+    hits = theory.record.requests["hit_tokens"]
+    measured = np.array([witness.hits.get(row, 0) for row in range(len(hits))])
+    rows.append(equal("hit tokens of each request", hits, measured, "tokens"))
+    return rows
+
+
+def _times(prepared: Prepared, real: Results, totals: _Totals, calibration: Calibration) -> list[Row]:
+    """Step by step on the same steps, and a run of the simulator's own from end to end."""
+    timer = CalibratedTimer(calibration)
+    measured = real.record.steps["dt"]
+    table = totals.rows.table()[: len(measured)].tolist()
+    predicted = np.array([_predict(timer, *row) for row in table])
+    worked = (measured > 0) & (np.array([row[1] for row in table]) > 0)
+    errors = np.abs(predicted[worked] - measured[worked]) / measured[worked]
+    seconds = to_seconds(int(predicted.sum())), to_seconds(int(measured.sum()))
+    rows = [Row("time of all steps", "time", *seconds, "s", off(*seconds), RUN_BOUND)]
+    mean = to_seconds(int(predicted.mean())), to_seconds(int(measured.mean()))
+    for name, error in (("mean", errors.mean()), ("p50", np.quantile(errors, 0.5)), ("p90", np.quantile(errors, 0.9))):
+        rows.append(Row(f"step time, {name} of the errors", "time", *mean, "s", float(error), STEP_BOUND))
+
+    own = Simulation(prepared.scenario, workload=prepared.workload, timer=timer).run()
+    for name, bound in (("ttft", STEP_BOUND), ("itl", STEP_BOUND), ("e2e", RUN_BOUND)):
+        for part in ("mean", "p50", "p90"):
+            pair = own.summary[name][part], real.summary[name][part]
+            if None not in pair:
+                rows.append(Row(f"{name.upper()}, {part}", "time", *pair, "s", off(*pair), bound))
+    rate = (own.summary["throughput"]["output_tokens_per_s"], real.summary["throughput"]["output_tokens_per_s"])
+    if None not in rate:
+        rows.append(Row("throughput", "time", *rate, "output tokens/s", off(*rate), RUN_BOUND))
+    return rows
+
+
+def _predict(
+    timer: CalibratedTimer,
+    seqs: int,
+    tokens: int,
+    context: int,
+    pairs: int,
+    chunks: int,
+    chunk_tokens: int,
+    chunk_context: int,
+    copies: int,
+    swaps: int,
+) -> Tick:
+    chunked = Chunks(chunks, chunk_tokens, chunk_context)
+    return timer.ticks(seqs, tokens, context, pairs, chunked) + timer.move_ticks(copies, swaps)
+
+
+def _over_time(theory: Results, witness: Witness, block: int, block_size: int) -> dict[str, NDArray[Any]]:
+    """Bytes allocated, stored and wasted in each step, by theory and in reality."""
+    steps, seen = theory.record.steps, witness.columns()
+    count = min(len(steps["t"]), len(seen["step"]))
+    columns: dict[str, NDArray[Any]] = {
+        "step": np.arange(count),
+        "t": steps["t"][:count] / float(1 << 40),
+    }
+    for name, used, stored in (
+        ("theory", steps["blocks_used"], steps["tokens_stored"]),
+        ("reality", seen["blocks_used"], seen["tokens_stored"]),
+    ):
+        allocated, held = used[:count] * block, stored[:count] * (block // block_size)
+        columns |= {
+            f"{name}_allocated": allocated,
+            f"{name}_stored": held,
+            f"{name}_wasted": allocated - held,
+        }
+    return columns
