@@ -1,7 +1,7 @@
 """The engine's executor: carries step plans out on block tensors with a model, and measures how long each takes."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import perf_counter
 from typing import Protocol
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.attention import PagedAttention
+from engine.attention.paged import decode_path
 from engine.batch import Batch
 from engine.kv_cache import HostBlocks, KVCache
 from engine.models import CausalLM
@@ -72,11 +73,13 @@ class EngineExecutor:
         sampler: Sampler | None = None,
         eos: frozenset[int] = frozenset(),
         path: str = "auto",
+        clock: Callable[[], float] = perf_counter,
         witnesses: Iterable[Witness] = (),
     ) -> None:
         """A pool of so many blocks, the null block included, and room for `host_blocks` that are swapped out.
 
-        `path`: how decode reads the cache, see `engine.attention.decode_path`.
+        `path`: how decode reads the cache, see `engine.attention.decode_path`. `clock`: seconds by which steps are
+        timed; where others use the machine too, a model on one thread is better timed by that thread's own.
         """
         shape = model.shape
         self.device = model.embed.weight.device
@@ -97,8 +100,10 @@ class EngineExecutor:
         self._generate = generate
         self._sampler = sampler or Sampler()
         self._eos = eos
-        self._path = path
+        self.path = decode_path(self.cache, path)
+        """how decode reads the cache"""
         self._witnesses = tuple(witnesses)
+        self._clock = clock
         self._outcomes: deque[Outcome] = deque()
 
     @torch.inference_mode()
@@ -133,7 +138,7 @@ class EngineExecutor:
         if not plan.seqs:
             return batch, self.cache.data.new_empty(0, self._model.shape.vocab_size)
         wanted = torch.from_numpy(np.cumsum(plan.counts)[rows] - 1).to(self.device)
-        attend = PagedAttention(self.cache, batch, path=self._path)
+        attend = PagedAttention(self.cache, batch, path=self.path)
         logits: Tensor = self._model(batch.tokens, batch.positions, attend, wanted)
         return batch, logits
 
@@ -141,7 +146,7 @@ class EngineExecutor:
         """Seconds, once all that was asked of the device is done."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        return perf_counter()
+        return self._clock()
 
     def _update(self, plan: StepPlan) -> None:
         """Bring the tables up to date and move blocks, in the plan's order."""
