@@ -16,8 +16,10 @@ class Batch:
 
     A row is a sequence. `starts` of its tokens are in the cache, `counts` are new; its slots 0 ... lens - 1 lie in the
     blocks of its table. Positions are not slots: a pruned sequence has fewer slots than its tokens have positions.
-    `starts` and `counts` are what the host knows, so that nothing has to wait for the device. Under CUDA graphs the
-    tensors are static and change between replays; `starts` and `counts` then bound them from above.
+    `starts` and `counts` are what the host knows, so that nothing has to wait for the device.
+
+    A CUDA graph reads tensors where they were when it was captured. There, a batch of so many rows is captured with the
+    largest starts that there will be, and `copy_` brings in every step's rows, padded to so many.
     """
 
     tokens: Tensor  # [tokens] int64: ids to push through the model
@@ -40,25 +42,30 @@ class Batch:
         block_size: int,
         device: torch.device | str = "cpu",
         *,
-        positions: Sequence[int] | None = None,
+        positions: Sequence[int] | np.ndarray | None = None,
+        width: int = 0,
     ) -> Self:
         """Rows with their block tables, lengths in tokens, and the new tokens of all rows, one row behind the other.
 
         `positions` are those of the new tokens; without them each row goes on at its start. A table may be longer than
-        its row needs, not shorter (ValueError). Two device transfers in all, whatever the rows.
+        its row needs, not shorter (ValueError); together they are made at least `width` blocks wide. A row with start
+        -1 and one new token is padding: it is written nowhere (slot -1), sees nothing, and only CUDA with Triton knows
+        it. Two device transfers in all, whatever the rows.
         """
         old, new = np.asarray(starts, dtype=np.int64), np.asarray(counts, dtype=np.int64)
         lens, cu_q = old + new, np.concatenate(([0], np.cumsum(new)))
         needed = -(-lens // block_size)
-        table = np.zeros((len(tables), int(needed.max(initial=0))), dtype=np.int64)
+        table = np.zeros((len(tables), int(needed.max(initial=width))), dtype=np.int64)
         for row, (blocks, need) in enumerate(zip(tables, needed.tolist(), strict=True)):
             if len(blocks) < need:
                 raise ValueError(f"row {row} has {len(blocks)} blocks of {block_size} tokens for {lens[row]} tokens")
             table[row, :need] = blocks[:need]
         rows = np.repeat(np.arange(len(new)), new)
         places = np.arange(len(rows)) - np.repeat(cu_q[:-1] - old, new)  # the new tokens' slots within their rows
+        positions = np.maximum(places, 0) if positions is None else np.asarray(positions, dtype=np.int64)
         slots = table[rows, places // block_size] * block_size + places % block_size
-        wide = [slots, places if positions is None else np.asarray(positions, dtype=np.int64)]
+        slots[places < 0] = -1
+        wide = [slots, positions]
         if not isinstance(tokens, Tensor):
             wide.append(np.asarray(tokens, dtype=np.int64))
         on_slots, on_positions, *on_tokens = _send(np.concatenate(wide), [len(part) for part in wide], device)
@@ -75,6 +82,11 @@ class Batch:
             lens=on_lens,
             block_size=block_size,
         )
+
+    def copy_(self, other: "Batch") -> None:
+        """Bring in the tensors of a batch of equal shapes; the host's `starts` and `counts` stay what they are."""
+        for name in ("tokens", "positions", "slots", "block_table", "cu_q", "lens"):
+            getattr(self, name).copy_(getattr(other, name))
 
     @property
     def device(self) -> torch.device:

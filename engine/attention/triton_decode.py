@@ -95,8 +95,9 @@ def _attend(
         tl.store(out + token * (heads * dim) + query_at, acc.to(out.dtype.element_ty), mask=query_inside)
     else:
         where = row * splits + split
-        tl.store(out + where * (heads * dim) + query_at, acc, mask=query_inside)
         tl.store(sums + where * heads + head * group + at_head, top + tl.log2(total), mask=head_inside)
+        if begin < end:
+            tl.store(out + where * (heads * dim) + query_at, acc, mask=query_inside)
 
 
 @triton.jit
@@ -122,7 +123,8 @@ def _join(
     top = tl.max(log_sum, 0)
     share = tl.exp2(log_sum - tl.where(top > float("-inf"), top, 0.0))
     total = tl.sum(share, 0)
-    part = tl.load(parts + where[:, None] * dim + at_dim[None, :], mask=inside[None, :], other=0.0)
+    there = share[:, None] > 0.0  # parts without a token are not written
+    part = tl.load(parts + where[:, None] * dim + at_dim[None, :], mask=there & inside[None, :], other=0.0)
     joined = tl.sum(part * share[:, None], 0) / tl.where(total > 0, total, 1.0)
     tl.store(out + (token * heads + head) * dim + at_dim, joined.to(out.dtype.element_ty), mask=inside)
 

@@ -60,3 +60,18 @@ def test_no_rows():
 def test_a_table_too_short_for_its_row_is_found():
     with pytest.raises(ValueError, match="row 0 has 1 blocks of 4 tokens for 5 tokens"):
         Batch.of([[1]], starts=[4], counts=[1], tokens=[0], block_size=4)
+
+
+def test_padding_and_memory_that_stays_for_cuda_graphs():
+    still = Batch.of([[1, 1, 1]] * 3, [11] * 3, [1] * 3, [0] * 3, 4)
+    places = [x.data_ptr() for x in (still.tokens, still.slots, still.block_table)]
+    still.copy_(Batch.of([[7, 5], [], []], [4, -1, -1], [1, 1, 1], [9, 0, 0], 4, width=3))
+    assert [x.data_ptr() for x in (still.tokens, still.slots, still.block_table)] == places
+    assert (still.tokens.tolist(), still.positions.tolist(), still.slots.tolist()) == (
+        [9, 0, 0],
+        [4, 0, 0],
+        [20, -1, -1],
+    )
+    assert (still.lens.tolist(), still.cu_q.tolist()) == ([5, 0, 0], [0, 1, 2, 3])
+    assert still.block_table.tolist() == [[7, 5, 0], [0, 0, 0], [0, 0, 0]]
+    assert still.ends == (12, 12, 12)

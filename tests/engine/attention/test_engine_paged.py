@@ -1,6 +1,6 @@
 """Attention over pages, whatever the rows of a step, against the NumPy reference on each sequence whole."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -12,7 +12,14 @@ from engine.batch import Batch
 from engine.kv_cache import KVCache
 from simcore.errors import InputError
 
-DIM, LAYERS = 4, 2
+DIM, LAYERS = 8, 2
+PLACES = [
+    ("cpu", "gather"),
+    *(
+        pytest.param("cuda", path, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))
+        for path in ("gather", "triton")
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -42,29 +49,30 @@ class Play:
             inputs.append([x[:, :length].to(self.dtype) for x in own])
         return inputs
 
-    def results(self, inputs):
+    def results(self, inputs, device="cpu", path="gather"):
         """Per sequence [layers, tokens, heads, DIM], once all steps are done; every result of every step is finite."""
-        cache = KVCache(LAYERS, self.blocks, self.block_size, self.heads[1], DIM, self.dtype)
+        cache = KVCache(LAYERS, self.blocks, self.block_size, self.heads[1], DIM, self.dtype, device)
         done = [0] * len(self.lens)
         out = [torch.full_like(x[0], float("nan")) for x in inputs]
         for rows in self.steps:
             counts = [count for _, count in rows]
             starts = [done[row] for row, _ in rows]
-            batch = Batch.of([self.tables[row] for row, _ in rows], starts, counts, [0] * sum(counts), self.block_size)
-            attend = PagedAttention(cache, batch, window=self.window)
+            tables = [self.tables[row] for row, _ in rows]
+            batch = Batch.of(tables, starts, counts, [0] * sum(counts), self.block_size, device)
+            attend = PagedAttention(cache, batch, window=self.window, path=path)
             spans = [(row, slice(start, start + count)) for (row, count), start in zip(rows, starts, strict=True)]
             for layer in range(LAYERS):
-                q, k, v = (torch.cat([inputs[row][which][layer, part] for row, part in spans]) for which in range(3))
-                for (row, part), got in zip(spans, attend(layer, q, k, v).split(counts), strict=True):
+                q, k, v = (torch.cat([inputs[row][i][layer, part] for row, part in spans]).to(device) for i in range(3))
+                for (row, part), got in zip(spans, attend(layer, q, k, v).cpu().split(counts), strict=True):
                     out[row][layer, part] = got
             for row, part in spans:
                 done[row] = part.stop
         assert done == self.lens
         return out
 
-    def check(self, atol=1e-12):
+    def check(self, atol=1e-12, device="cpu", path="gather"):
         inputs = self.inputs()
-        for (q, k, v), got in zip(inputs, self.results(inputs), strict=True):
+        for (q, k, v), got in zip(inputs, self.results(inputs, device, path), strict=True):
             for layer in range(LAYERS):
                 one = (x[layer].double().numpy() for x in (q, k, v))
                 want = reference.sliding_window(*one, self.window) if self.window else reference.standard(*one)
@@ -125,17 +133,26 @@ def some_play(**changes):
     return Play(lens, steps, tables, 21, 8, **changes)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "atol"),
-    [(torch.float64, 1e-13), (torch.float32, 1e-5), (torch.float16, 4e-3), (torch.bfloat16, 3e-2)],
-)
-@pytest.mark.parametrize("heads", [(4, 4), (8, 2), (5, 1)])
+TOLERANCE = {torch.float64: 1e-13, torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+
+
 @pytest.mark.parametrize("window", [0, 3, 16])
-def test_every_precision_and_every_sharing_of_heads(dtype, atol, heads, window):
-    some_play(dtype=dtype, heads=heads, window=window).check(atol)
+@pytest.mark.parametrize("heads", [(4, 4), (8, 2), (5, 1)])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("device", "path"), PLACES)
+def test_every_precision_and_every_sharing_of_heads(device, path, dtype, heads, window):
+    if path == "triton" and dtype == torch.float64:
+        pytest.skip("Triton's kernel has no float64")
+    some_play(dtype=dtype, heads=heads, window=window).check(TOLERANCE[dtype], device, path)
 
 
-@pytest.mark.parametrize("room", [1, 40 * 2 * 2 * DIM * 8, 2**30])
+@pytest.mark.parametrize("play", [ONE, FULL_LAST_BLOCK, CONSECUTIVE, BLOCKS_OF_ONE, SAME_STEP])
+@pytest.mark.parametrize(("device", "path"), PLACES[1:])
+def test_edges_on_cuda(device, path, play):
+    replace(play, dtype=torch.float32).check(1e-5, device, path)
+
+
+@pytest.mark.parametrize("room", [1, 2**12, 2**30])
 def test_results_do_not_depend_on_how_many_rows_are_gathered_together(monkeypatch, room):
     monkeypatch.setattr(gather, "CPU_BYTES", room)
     some_play().check()
