@@ -91,6 +91,7 @@ class Simulation:
             blocks_in_pool=self.pool.blocks,
             journal=self._journal,
             interrupted=self._interrupted,
+            out_of_time=self._world.out_of_time,
         )
 
 

@@ -103,8 +103,9 @@ def _report(results: Results, place: Path, as_json: bool) -> int:
     if results.interrupted:
         return INTERRUPTED
     if results.stalled:
+        why = "the run could not end" + (" within 97 days, all that its clock holds" if results.out_of_time else "")
         left = results.unfinished
         named = ", ".join(left[:10]) + (f" and {len(left) - 10} more" if len(left) > 10 else "")
-        complain(f"the run could not end; unfinished: {named}")
+        complain(f"{why}; unfinished: {named}" if left else why)
         return STALLED
     return 0

@@ -86,12 +86,13 @@ class TokenGaps:
 
     def mean(self) -> Floats:
         """[requests] the mean of each request's own gaps, in seconds; NaN with fewer than two tokens."""
-        total, count = np.zeros(self._requests, np.int64), np.zeros(self._requests, np.int64)
-        np.add.at(total, self._row, self._ends[self._last] - self._ends[self._first])
-        np.add.at(total, self._parted_row, self._parted_gap)
-        np.add.at(count, self._row, self._steps - 1)
-        np.add.at(count, self._parted_row, 1)
-        return np.where(count > 0, total / TICKS_PER_SECOND / count.clip(min=1), np.nan)
+        lasted = self._ends[self._last] - self._ends[self._first]
+        total = np.bincount(self._row, lasted, self._requests)
+        total += np.bincount(self._parted_row, self._parted_gap, self._requests)
+        count = np.bincount(self._row, self._steps - 1, self._requests)
+        count += np.bincount(self._parted_row, minlength=self._requests)
+        with np.errstate(invalid="ignore"):
+            return total / TICKS_PER_SECOND / count
 
     def p99(self) -> Floats:
         """[requests] the 99th percentile of each request's own gaps, in seconds; NaN with fewer than two tokens."""

@@ -29,6 +29,8 @@ class Results:
     journal: Journal | None = None
     interrupted: bool = False
     """somebody ended the run before it was over; what is here is whole, up to then"""
+    out_of_time: bool = False
+    """the run reached the end of its clock, 97 days; its last step is cut short there"""
 
     @property
     def unfinished(self) -> list[str]:
@@ -39,8 +41,9 @@ class Results:
 
     @property
     def stalled(self) -> bool:
-        """The run could not go on: requests were left that could never be served, or it reached `max_steps`."""
-        return not self.interrupted and bool((self.record.requests["status"] == UNFINISHED).any())
+        """The run could not go on: some requests could never be served, or it reached `max_steps` or 97 days."""
+        left = bool((self.record.requests["status"] == UNFINISHED).any())
+        return not self.interrupted and (left or self.out_of_time)
 
     @cached_property
     def summary(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ SimPy holds the clock, in ticks. Arrivals are events of their own; a server is o
 a plan, hands it to an executor, and sleeps for as long as the step lasts.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable
 from typing import Protocol
@@ -11,7 +12,6 @@ from typing import Protocol
 import numpy as np
 import simpy
 
-from simcore.errors import InputError
 from simcore.serving.executor import Executor
 from simcore.serving.plan import StepPlan
 from simcore.serving.request import Request, Sequence, served
@@ -74,6 +74,8 @@ class Server:
         self.stopping = False
         """The step it is in, if any, is its last."""
         self.stopped = False
+        self.out_of_time = False
+        """Its last step was cut short by the end of the clock."""
         env.process(self._serve())
 
     def submit(self, request: Request) -> bool:
@@ -95,12 +97,13 @@ class Server:
                 continue
             executor.submit(plan)
             outcome = executor.collect()
-            if start + outcome.ticks > MAX_TICKS:
-                raise OverflowError
+            ticks = min(outcome.ticks, MAX_TICKS - start)
+            if ticks < outcome.ticks:
+                self.stopping = self.out_of_time = True
             for observer in observers:
-                observer.planned(plan, start, outcome.ticks)
-            if outcome.ticks:
-                yield Pause(env, outcome.ticks)
+                observer.planned(plan, start, ticks)
+            if ticks:
+                yield Pause(env, ticks)
             ended = scheduler.commit(plan, outcome, int(env.now))
             for observer in observers:
                 observer.committed(plan, ended)
@@ -148,14 +151,14 @@ class World:
         return int(self._env.now)
 
     def run(self) -> None:
-        """Until it is stopped, or nothing can happen any more: all is served, or what is left can never be."""
-        try:
-            while not self.server.stopped:
-                self._env.step()
-        except simpy.core.EmptySchedule:
-            pass
-        except OverflowError:
-            raise InputError("the run lasts longer than 97 days, which is more than its clock holds") from None
+        """Until it is stopped, the clock ends, or nothing can happen any more: all is served, or never can be."""
+        while not self.server.stopped and self._env.peek() <= MAX_TICKS:
+            self._env.step()
+
+    @property
+    def out_of_time(self) -> bool:
+        """The run was over because the clock ended, 97 days after it began."""
+        return self.server.out_of_time or (not self.server.stopped and self._env.peek() < math.inf)
 
     def stop(self) -> None:
         """End the run after the current step: what is recorded is whole. May be called from a signal handler."""
