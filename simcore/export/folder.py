@@ -8,13 +8,13 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from simcore.errors import InputError
 from simcore.export.perfetto import write_perfetto
@@ -38,20 +38,21 @@ PARTIAL = ".partial-"
 PACKAGES = ("kvscope", "numpy", "polars", "pydantic", "simpy")
 
 
-class ResultsFolder:
-    """Results go to a temporary folder, which is renamed when all is there.
+class OutputFolder:
+    """Files go to a temporary folder, which is renamed when all is there.
 
     A run that is killed, or that meets a full disk, leaves nothing behind that could be taken for results. A folder
     that is there already is filled from a temporary one inside of it: it may be all that can be written to.
     """
 
-    def __init__(self, out: Path | None, name: str, *, force: bool = False) -> None:
+    def __init__(self, out: Path | None, name: str, files: Sequence[str], *, force: bool = False) -> None:
         """`out` must be new or empty, unless `force` lets files of an earlier run be replaced; others stay.
 
-        Without `out` the place is results/NAME-1, -2, and so on. Raises InputError where nothing can be written,
-        before time is spent on a run.
+        `files` are all that the folder may come to hold; with the last of them it is complete. Without `out` the place
+        is results/NAME-1, -2, and so on. Raises InputError where nothing can be written, before time is spent on a run.
         """
         self._name = name
+        self._files = tuple(files)
         self._out = out = None if out is None else Path(os.path.normpath(out))
         self._force = force
         place = out or Path("results")
@@ -61,42 +62,23 @@ class ResultsFolder:
             home.mkdir(parents=True, exist_ok=True)
             prefix = f"{PARTIAL}{out.name if out else name}-"  # a name that is too long shows now
             self._temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=home))
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
 
-    def __enter__(self) -> "ResultsFolder":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         shutil.rmtree(self._temporary, ignore_errors=True)
 
-    def write(self, results: Results, *, perfetto: bool = False) -> Path:
-        """Write all files, blocks.parquet if there is a journal, and return the folder. Raises InputError."""
-        place = self._temporary
-        with telling_of(self._out or place.parent):
-            (place / "scenario.toml").write_text(results.scenario.to_toml(), encoding="utf-8", newline="\n")
-            _write_json(place / "summary.json", results.summary)
-            _write_parquet(place / "requests.parquet", results.requests)
-            _write_parquet(place / "timeline.parquet", results.timeline)
-            if results.journal is not None:
-                _write_parquet(place / "blocks.parquet", results.blocks)
-            if perfetto:
-                write_perfetto(results, place / "trace.perfetto.json")
-            _write_json(place / "run.json", self._about(results))
-            return self._publish()
+    @contextmanager
+    def filled(self) -> Iterator[Path]:
+        """The temporary folder, to write into. Raises InputError for what the system says of that."""
+        with telling_of(self._out or self._temporary.parent):
+            yield self._temporary
 
-    def _about(self, results: Results) -> dict[str, Any]:
-        """What belongs to this one run, and may differ between two with equal results."""
-        return {
-            "interrupted": results.interrupted,
-            "stalled": results.stalled,
-            "cpu_s": round(time.process_time() - self._cpu, 3),
-            "wall_s": round(time.perf_counter() - self._wall, 3),
-            "written": datetime.now(UTC).isoformat(timespec="seconds"),
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "packages": {package: _version(package) for package in PACKAGES},
-            "command": sys.argv[1:],
-        }
+    def publish(self) -> Path:
+        """All is there: give the folder its name, and return it. Raises InputError."""
+        with telling_of(self._out or self._temporary.parent):
+            return self._publish()
 
     def _check_place(self) -> None:
         out = self._out or Path("results")
@@ -107,7 +89,7 @@ class ResultsFolder:
             return
         if not self._force and any(not entry.name.startswith(PARTIAL) for entry in out.iterdir()):
             raise InputError(f"{out}: is not empty; choose another folder, or replace the results in it with --force")
-        for path in (out / name for name in FILES):
+        for path in (out / name for name in self._files):
             if path.is_dir():
                 raise InputError(f"{path}: is a folder, and a file of the results belongs there")
 
@@ -119,13 +101,57 @@ class ResultsFolder:
         self._check_place()
         if not out.exists():
             return self._temporary.rename(out)
-        (out / FILES[-1]).unlink(missing_ok=True)  # files of two runs must not pass for the results of one
-        for name in FILES:
+        (out / self._files[-1]).unlink(missing_ok=True)  # files of two runs must not pass for the results of one
+        for name in self._files:
             if (self._temporary / name).exists():
                 os.replace(self._temporary / name, out / name)
             else:
                 (out / name).unlink(missing_ok=True)
         return out
+
+
+class ResultsFolder(OutputFolder):
+    """The results of a simulation."""
+
+    def __init__(self, out: Path | None, name: str, *, force: bool = False) -> None:
+        """See `OutputFolder`."""
+        super().__init__(out, name, FILES, force=force)
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def write(self, results: Results, *, perfetto: bool = False) -> Path:
+        """Write all files, blocks.parquet if there is a journal, and return the folder. Raises InputError."""
+        with self.filled() as place:
+            (place / "scenario.toml").write_text(results.scenario.to_toml(), encoding="utf-8", newline="\n")
+            write_json(place / "summary.json", results.summary)
+            write_parquet(place / "requests.parquet", results.requests)
+            write_parquet(place / "timeline.parquet", results.timeline)
+            if results.journal is not None:
+                write_parquet(place / "blocks.parquet", results.blocks)
+            if perfetto:
+                write_perfetto(results, place / "trace.perfetto.json")
+            write_json(place / "run.json", self._about(results))
+        return self.publish()
+
+    def _about(self, results: Results) -> dict[str, Any]:
+        """What belongs to this one run, and may differ between two with equal results."""
+        return {
+            "interrupted": results.interrupted,
+            "stalled": results.stalled,
+            "cpu_s": round(time.process_time() - self._cpu, 3),
+            "wall_s": round(time.perf_counter() - self._wall, 3),
+            **about_this_run(PACKAGES),
+        }
+
+
+def about_this_run(packages: Sequence[str]) -> dict[str, Any]:
+    """When, where and with what: what may differ between two runs that are equal otherwise."""
+    return {
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {package: _version(package) for package in packages},
+        "command": sys.argv[1:],
+    }
 
 
 @contextmanager
@@ -173,11 +199,13 @@ def _rename_to_next(temporary: Path, name: str) -> Path:
     raise AssertionError
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: Any) -> None:
+    """An indented JSON document."""
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
-def _write_parquet(path: Path, frame: "pl.DataFrame") -> None:
+def write_parquet(path: Path, frame: "pl.DataFrame") -> None:
+    """A table. Raises OSError, also for a full disk."""
     buffer = io.BytesIO()  # polars has errors of its own for a full disk
     frame.write_parquet(buffer)
     path.write_bytes(buffer.getbuffer())
