@@ -3,7 +3,10 @@
 import os
 import sys
 
-from app.cli import main as command_line
+try:
+    from app.cli import main as command_line
+except KeyboardInterrupt:  # before anybody else listens to Ctrl+C
+    sys.exit(130)
 
 
 def main() -> int:

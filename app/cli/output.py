@@ -20,8 +20,10 @@ def printable(text: str) -> str:
 
 
 def complain(sentence: str) -> None:
-    """Say on standard error what is wrong."""
-    print(f"kvscope: {printable(sentence)}", file=sys.stderr)
+    """Say on standard error what is wrong, if somebody is there to hear it."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(f"kvscope: {printable(sentence)}", file=sys.stderr, flush=True)
 
 
 def refuse(sentence: str) -> int:
