@@ -5,7 +5,7 @@ from io import TextIOWrapper
 
 import typer
 
-from app.cli import accuracy, benchmark, generate, scenario, simulate, trace
+from app.cli import accuracy, benchmark, calibrate, generate, scenario, simulate, trace, validate
 from app.cli.interrupts import interrupt, on_interrupt
 from app.cli.output import complain, refuse
 from simcore.errors import InputError
@@ -20,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("simulate")(simulate.simulate)
+app.command("validate")(validate.validate)
+app.command("calibrate")(calibrate.calibrate)
 app.command("accuracy")(accuracy.accuracy)
 app.command("generate")(generate.generate)
 app.add_typer(scenario.app, name="scenario")

@@ -45,7 +45,7 @@ def simulate(
         chosen.append(f"workload.trace={json.dumps(str(trace))}")
     if skip_bad_lines:
         chosen.append("workload.skip_bad_lines=true")
-    loaded = _load(scenario, chosen)
+    loaded = load_scenario(scenario, chosen)
     if steps is not None:
         _prepare_log(steps, out, force)
     with ExitStack() as stack:
@@ -64,7 +64,7 @@ def simulate(
     return _report(results, place, as_json)
 
 
-def _load(scenario: str, overrides: list[str]) -> Scenario:
+def load_scenario(scenario: str, overrides: list[str]) -> Scenario:
     """A file by its path, or a preset by its name."""
     path = Path(scenario)
     if path.suffix == ".toml" or len(path.parts) > 1 or os.path.isfile(scenario):

@@ -1,7 +1,7 @@
 """A scenario on the simulator and on the engine, and what both say."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,7 @@ from simcore.scenario.calibration import Calibration
 from simcore.scenario.model import DTYPE_BYTES
 from simcore.serving.plan import StepPlan
 from simcore.serving.request import Request, Sequence
+from simcore.serving.world import Observer
 from simcore.ticks import Tick, to_seconds
 from simcore.timing import NO_CHUNKS, CalibratedTimer, Chunks
 from simcore.workload import cut_prompts, make_workload
@@ -104,18 +105,20 @@ class _Totals:
 
 
 def validate(
-    scenario: Scenario,
+    scenario: Scenario | Prepared,
     checkpoint: Checkpoint,
     calibration: Calibration | None = None,
     *,
     path: str = "auto",
     clock: Clock = "wall",
+    observers: Iterable[Observer] = (),
 ) -> Report:
     """Run a scenario on the engine, then on the simulator with the same step times, and compare all they say.
 
-    With a calibration, step times are predicted too. Raises InputError where the scenario cannot be run.
+    With a calibration, times are predicted too. `observers` see the engine's run. Raises InputError where the scenario
+    cannot be run.
     """
-    prepared = prepare(scenario, checkpoint)
+    prepared = scenario if isinstance(scenario, Prepared) else prepare(scenario, checkpoint)
     model, workload = checkpoint.model, prepared.workload
     options = prepared.scenario.memory
     swaps = prepared.scenario.scheduler.preemption == "swap"
@@ -136,7 +139,7 @@ def validate(
             clock=CLOCKS[clock],
             witnesses=[witness],
         )
-        real = Simulation(prepared.scenario, workload=workload, executor=executor, observers=[totals]).run()
+        real = Simulation(prepared.scenario, workload=workload, executor=executor, observers=[totals, *observers]).run()
     ticks = real.record.steps["dt"]
     theory = Simulation(prepared.scenario, workload=workload, timer=_Replay(iter(ticks.tolist()))).run()
 
