@@ -6,13 +6,17 @@ import statistics
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True)
+from app.cli.paths import path_of
+from simcore.errors import InputError
+
+app = typer.Typer()
 
 LLAMA_3_8B_ON_A100 = (
     'timing={ model = "linear", step = 0.0079, per_token = 51e-6, per_context_token = 6.4e-8 }',
@@ -32,7 +36,9 @@ LIKE_AZURE_CONVERSATION = (
 
 Trace = Annotated[
     Path | None,
-    typer.Option(help="Play this trace; without it requests like those of Azure's conversations are drawn."),
+    typer.Option(
+        parser=path_of, help="Play this trace; without it requests like those of Azure's conversations are drawn."
+    ),
 ]
 Runs = Annotated[int, typer.Option(min=1, max=100, help="How often each is measured; the median counts.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON list and nothing else.")]
@@ -91,6 +97,8 @@ def _measure(overrides: tuple[str, ...], runs: int) -> dict[str, float]:
             for process in active_children():  # otherwise it would be waited for
                 process.kill()
             raise
+        except BrokenProcessPool:
+            raise InputError("the run that is measured was killed, perhaps for want of memory") from None
     return next(r for r in results if r["cpu_s"] == statistics.median_low([r["cpu_s"] for r in results]))
 
 

@@ -7,9 +7,10 @@ from typing import Annotated, get_args
 
 import typer
 
+from app.cli.paths import path_of
 from simcore.errors import InputError
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer()
 
 
 @app.callback()
@@ -21,7 +22,7 @@ def scenario() -> None:
 def new(
     name: Annotated[str, typer.Argument(help="What the scenario is called.")] = "scenario",
     preset: Annotated[str, typer.Option(help="The scenario to start from; `list` names them.")] = "default",
-    out: Annotated[Path | None, typer.Option(help="The file to write; NAME.toml without it.")] = None,
+    out: Annotated[Path | None, typer.Option(parser=path_of, help="The file to write; NAME.toml without it.")] = None,
 ) -> None:
     """Write a file to start from, with a comment on every key in it. An existing file is left alone."""
     from simcore.export.folder import replacing
@@ -40,7 +41,7 @@ def new(
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="The scenario's TOML file.")],
+    file: Annotated[Path, typer.Argument(parser=path_of, help="The scenario's TOML file.")],
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: memory.blocks=4096.")
     ] = None,

@@ -11,6 +11,7 @@ import typer
 
 from app.cli.interrupts import interrupt, on_interrupt
 from app.cli.output import complain, mention
+from app.cli.paths import path_of
 from app.cli.progress import Progress
 from simcore import InputError, Results, Scenario, Simulation
 from simcore.export.folder import FILES, ResultsFolder, replacing, telling_of
@@ -23,16 +24,22 @@ def simulate(
     scenario: Annotated[
         str, typer.Argument(help="A scenario's TOML file, or the name of one that comes with the product.")
     ] = "default",
-    trace: Annotated[Path | None, typer.Option(help="Play this trace instead of the scenario's workload.")] = None,
+    trace: Annotated[
+        Path | None, typer.Option(parser=path_of, help="Play this trace instead of the scenario's workload.")
+    ] = None,
     skip_bad_lines: Annotated[
         bool, typer.Option("--skip-bad-lines", help="Pass over and count the broken lines of the trace.")
     ] = False,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: memory.blocks=4096.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of results; without it results/NAME-1, -2, ...")] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=path_of, help="Folder of results; without it results/NAME-1, -2, ...")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the results in a folder that is not empty.")] = False,
-    steps: Annotated[Path | None, typer.Option(help="Log every step to this file, a JSON object a line.")] = None,
+    steps: Annotated[
+        Path | None, typer.Option(parser=path_of, help="Log every step to this file, a JSON object a line.")
+    ] = None,
     blocks: Annotated[bool, typer.Option("--blocks", help="Keep every change of a block: blocks.parquet.")] = False,
     perfetto: Annotated[
         bool, typer.Option("--perfetto", help="Write trace.perfetto.json, for https://ui.perfetto.dev.")

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True)
+from app.cli.paths import path_of
+
+app = typer.Typer()
 
 
 @app.callback()
@@ -16,7 +18,9 @@ def trace() -> None:
 
 @app.command()
 def info(
-    file: Annotated[Path, typer.Argument(help="The trace: a file, plain or .gz, or a ServeGen folder or .tar.gz.")],
+    file: Annotated[
+        Path, typer.Argument(parser=path_of, help="The trace: a file, plain or .gz, or a ServeGen folder or .tar.gz.")
+    ],
     format: Annotated[str, typer.Option(help="Its format; auto: told by its content.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     skip_bad_lines: Annotated[bool, typer.Option("--skip-bad-lines", help="Pass over and count broken lines.")] = False,

@@ -95,4 +95,4 @@ def toml_value(value: Any) -> str:
         case int() | float():
             return repr(value)
         case _:
-            return json.dumps(str(value))
+            return json.dumps(str(value), ensure_ascii=False).replace("\x7f", r"\u007f")

@@ -54,6 +54,7 @@ def _split_place(message: str, text: str) -> tuple[str, int, int]:
     if match is None:
         return message, 1, 1
     problem = match[1][:1].lower() + match[1][1:]
+    problem = re.sub(r"""\(['"].*\)""", "this table", problem, flags=re.DOTALL)  # a tuple of its names
     if match[2] is None:
         return problem, text.count("\n") + 1, len(text) - text.rfind("\n")
     return problem, int(match[2]), int(match[3])

@@ -58,6 +58,7 @@ def test_new_refuses() -> None:
     assert Path("scenario.toml").read_text(encoding="utf-8") == "precious"
     assert refusal("new", "--out", "missing/a.toml").startswith("missing")
     assert refusal("new", "a/b").startswith('scenario: name is "a/b", but must be text of ')
+    assert refusal("new", "\udcff").startswith('scenario: name is "\\udcff", but must be text of ')
     assert refusal("new", "a", "--preset", "cha") == 'no scenario preset is called "cha"; did you mean "chat"?'
     assert [path.name for path in Path().iterdir()] == ["scenario.toml"]
 

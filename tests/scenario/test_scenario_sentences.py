@@ -130,6 +130,7 @@ NO_TOML = [
     ("[memory", ", line 1, column 8: not TOML: expected ']' at the end of a table declaration"),
     ("seed = 1\nname =", ", line 2, column 7: not TOML: invalid value"),
     ("seed = 1\nseed = 2", ", line 2, column 9: not TOML: cannot overwrite a value"),
+    ("[model]\n[memory]\n[model]", ", line 3, column 7: not TOML: cannot declare this table twice"),
     ("seed = " + "[" * 100_000, ": not a scenario: values are nested too deeply"),
     ("deep" + " . 'a'" * 100_000 + " = 1", ": not a scenario: values are nested too deeply"),
     ("seed = " + "9" * 5000, ": not a scenario: a number in it has thousands of digits"),
