@@ -51,7 +51,11 @@ def _facts(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
         )
     hit = _share(hits["hit_tokens"] / hits["query_tokens"] if hits["query_tokens"] else None)
     yield "prefix cache", f"{hit} of the tokens looked up were hit, {summary['evictions']:,} blocks evicted"
-    yield "preemptions", f"{summary['preemptions']:,}"
+    moves = summary["moves"]
+    swapped = f", {moves['swaps_out']:,} blocks swapped out and {moves['swaps_in']:,} in" if moves["swaps_out"] else ""
+    yield "preemptions", f"{summary['preemptions']:,}{swapped}"
+    if moves["copies"]:
+        yield "samples", f"{moves['copies']:,} blocks copied before a sample wrote into its own"
     mean, peak = _number(memory["used_mean"], ",.1f"), f"{memory['used_peak']:,}"
     yield "blocks used", f"{mean} on average, {peak} at most, of {memory['blocks'] - 1:,}"
     stored, lost = _share(memory["stored_share"]), _share(memory["internal_share"])

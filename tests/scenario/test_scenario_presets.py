@@ -20,6 +20,8 @@ SCENARIOS = {
     "api-burst",
     "overload",
     "long-context",
+    "parallel-samples",
+    "swapping",
 }
 
 
