@@ -14,7 +14,7 @@ from app.cli.output import complain, mention
 from app.cli.paths import path_of
 from app.cli.progress import Progress
 from simcore import InputError, Results, Scenario, Simulation
-from simcore.export.folder import FILES, ResultsFolder, replacing, telling_of
+from simcore.export.folder import FILES, ResultsFolder, replacing, standing, telling_of
 
 STALLED = 3
 INTERRUPTED = 130
@@ -53,9 +53,11 @@ def simulate(
     if skip_bad_lines:
         chosen.append("workload.skip_bad_lines=true")
     loaded = load_scenario(scenario, chosen)
-    if steps is not None:
-        _prepare_log(steps, out, force)
     with ExitStack() as stack:
+        if steps is not None:
+            _check_log(steps, out, force)
+            with telling_of(steps):
+                stack.enter_context(standing(steps.parent))
         folder = stack.enter_context(ResultsFolder(out, loaded.name, force=force))
         log = None if steps is None else stack.enter_context(replacing(steps))
         progress = Progress(quiet=as_json)
@@ -79,8 +81,8 @@ def load_scenario(scenario: str, overrides: list[str]) -> Scenario:
     return Scenario.preset(scenario, overrides)
 
 
-def _prepare_log(steps: Path, out: Path | None, force: bool) -> None:
-    """Make its folder. Raises InputError for a file that is no earlier log: it may have been named by mistake."""
+def _check_log(steps: Path, out: Path | None, force: bool) -> None:
+    """Raises InputError for a file that is no earlier log: it may have been named by mistake."""
     if out is not None and os.path.realpath(steps) in {os.path.realpath(out / name) for name in ("", *FILES)}:
         raise InputError(f"{steps}: belongs to the results in {out}; choose another file for --steps")
     with telling_of(steps):
@@ -89,8 +91,6 @@ def _prepare_log(steps: Path, out: Path | None, force: bool) -> None:
                 begins = file.read(4)
             if begins not in (b"", b'{"i"'):
                 raise InputError(f"{steps}: is no log of steps; choose another file, or replace it with --force")
-        if not os.path.lexists(steps.parent):
-            steps.parent.mkdir(parents=True)
 
 
 def _stopped_by_interrupt(simulation: Simulation) -> AbstractContextManager[None]:

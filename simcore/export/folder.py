@@ -9,10 +9,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
@@ -59,15 +59,18 @@ class OutputFolder:
         with telling_of(place):
             self._check_place()
             home = place if out is None or out.is_dir() else out.parent
-            home.mkdir(parents=True, exist_ok=True)
             prefix = f"{PARTIAL}{out.name if out else name}-"  # a name that is too long shows now
-            self._temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=home))
+            with ExitStack() as stack:
+                stack.enter_context(standing(home))
+                self._temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=home))
+                self._home = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         shutil.rmtree(self._temporary, ignore_errors=True)
+        self._home.close()
 
     @contextmanager
     def filled(self) -> Iterator[Path]:
@@ -152,6 +155,20 @@ def about_this_run(packages: Sequence[str]) -> dict[str, Any]:
         "packages": {package: _version(package) for package in packages},
         "command": sys.argv[1:],
     }
+
+
+@contextmanager
+def standing(folder: Path) -> Iterator[None]:
+    """A folder to put something into: it is made, and those above it, where it is missing. What stays empty goes."""
+    missing = list(takewhile(lambda path: not os.path.lexists(path), (folder, *folder.parents)))
+    try:
+        for path in reversed(missing):
+            path.mkdir(exist_ok=True)
+        yield
+    finally:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
 
 
 @contextmanager

@@ -181,7 +181,12 @@ def test_a_run_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert names(tmp_path) == set()
 
 
-def test_a_scenario_that_is_wrong_leaves_nothing(tmp_path: Path) -> None:
+def test_a_scenario_that_is_wrong_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert simulate_into(tmp_path / "out", "--steps", str(tmp_path / "steps.jsonl"), "--set", "memory.blocks=1") == 2
-    assert simulate_into(tmp_path / "out", "--trace", str(tmp_path / "missing.csv")) == 2
+    missing = ["--trace", str(tmp_path / "missing.csv")]
+    assert simulate_into(tmp_path / "out", *missing) == 2
+    assert simulate_into(tmp_path / "a" / "b" / "out", "--steps", str(tmp_path / "c" / "d" / "steps"), *missing) == 2
+    assert simulate_into(tmp_path / "a" / ("n" * 300), *missing) == 2
+    monkeypatch.chdir(tmp_path)
+    assert main(["simulate", *missing]) == 2
     assert names(tmp_path) == set()
