@@ -50,6 +50,7 @@ class Simulation:
 
         _check(self.workload)
         options, block_size = scenario.memory, scenario.memory.block_size
+        self._with_journal = journal
         self._journal = Journal() if journal or step_log is not None else None
         eviction = EVICTION[options.eviction.policy]()
         keys = BlockKeys(self.workload, block_size) if options.prefix_caching else None
@@ -89,7 +90,7 @@ class Simulation:
             self.workload,
             self._recorder.finish(),
             blocks_in_pool=self.pool.blocks,
-            journal=self._journal,
+            journal=self._journal if self._with_journal else None,
             interrupted=self._interrupted,
             out_of_time=self._world.out_of_time,
         )

@@ -27,8 +27,10 @@ def write_perfetto(results: Results, path: Path) -> None:
     https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
     """
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.write('{"displayTimeUnit": "ms", "traceEvents": [\n')
-        file.write(",\n".join(map(json.dumps, _events(results))))
+        before = '{"displayTimeUnit": "ms", "traceEvents": [\n'
+        for event in _events(results):
+            file.write(before + json.dumps(event))
+            before = ",\n"
         file.write("\n]}\n")
 
 

@@ -30,4 +30,5 @@ class Rows:
 
     def columns(self, names: tuple[str, ...]) -> dict[str, NDArray[np.int64]]:
         """A copy of the rows as columns, which are given names."""
-        return dict(zip(names, np.ascontiguousarray(self.table().T), strict=True))
+        cells = np.frombuffer(self._cells, np.int64).reshape(-1, self._width)
+        return {name: column.copy() for name, column in zip(names, cells.T, strict=True)}

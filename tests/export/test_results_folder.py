@@ -53,9 +53,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_files(folder: Path, tmp_path: Path) -> None:
     assert names(folder) == ALWAYS | {"blocks.parquet", "trace.perfetto.json"}
-    assert simulate_into(tmp_path / "less") == 0
-    assert names(tmp_path / "less") == ALWAYS
-    assert names(tmp_path) == {"less"}, "nothing else is left"
+    assert simulate_into(tmp_path / "less") == simulate_into(tmp_path / "log", "--steps", str(tmp_path / "steps")) == 0
+    assert names(tmp_path / "less") == names(tmp_path / "log") == ALWAYS
+    assert names(tmp_path) == {"less", "log", "steps"}, "nothing else is left"
 
 
 @pytest.mark.parametrize("table", COLUMNS)
