@@ -96,10 +96,10 @@ class Witness:
         for opening in plan.opened.values():
             if opening.parent is None:
                 fresh += opening.tables[0][-(-opening.computed // size) :]
-        if fresh:
-            self._slots.clear(fresh)
         for move in plan.moves:
             self._slots.move(move.kind, move.source, move.target)
+        if fresh:
+            self._slots.clear(fresh)
         self._fetched = {}
         for move in plan.moves:
             if move.kind is MoveKind.SWAP_IN:
