@@ -27,7 +27,10 @@ class KVCache:
         shape = layers, 2, blocks, block_size, kv_heads, head_dim
         self.data = torch.full(shape, float("nan"), dtype=dtype, device=device)
         self._slots = self.data.view(layers, 2, blocks * block_size, kv_heads, head_dim)
+        self._layers = self._slots.unbind()
+        self._flat = self._slots.flatten(1, 2).unbind()
         self.halves = torch.tensor([0, blocks * block_size], device=device).view(2, 1, 1)
+        """[2, 1, 1] int64: where keys and values begin in `flat`"""
         self._write = _write
         if self.data.is_cuda and find_spec("triton"):
             from engine.attention.triton_write import write
@@ -68,7 +71,11 @@ class KVCache:
 
     def layer(self, layer: int) -> Tensor:
         """A layer's keys and values by slot [2, slots, kv_heads, head_dim], a view."""
-        return self._slots[layer]
+        return self._layers[layer]
+
+    def flat(self, layer: int) -> Tensor:
+        """The same as [2 * slots, kv_heads, head_dim]: keys lie at their slots, values `slots` behind them."""
+        return self._flat[layer]
 
     def scratch(self, count: int) -> Tensor:
         """Room for [count, kv_heads, head_dim], always the same memory.
@@ -85,7 +92,7 @@ class KVCache:
 
         On CUDA with Triton, what has a slot below 0 is written nowhere: padding under CUDA graphs.
         """
-        self._write(self._slots[layer], slots, k, v)
+        self._write(self._layers[layer], slots, k, v)
 
     def copy(self, sources: Sequence[int], targets: Sequence[int]) -> None:
         """Copy whole blocks of all layers. All are read before any is written."""

@@ -39,23 +39,21 @@ class Gathered:
     def __init__(self, cache: KVCache, slots: Tensor) -> None:
         """slots: [rows, longest] int64, all written. What the layers have in common is worked out here, once."""
         self._cache = cache
-        self._shape = slots.shape
         self._view: slice | None = None
         if len(slots) == 1 and not slots.is_cuda and bool((slots.diff() == 1).all()):
             self._view = slice(int(slots[0, 0]), int(slots[0, -1]) + 1)
         else:
             self._index = (slots + cache.halves).flatten()
+            self._scratch = cache.scratch(len(self._index))
+            self._k, self._v = self._scratch.view(2, *slots.shape, *self._scratch.shape[1:])
 
     def __call__(self, layer: int) -> tuple[Tensor, Tensor]:
         """Keys and values of a layer, [rows, longest, kv_heads, head_dim] each; good until the next call of any."""
-        source = self._cache.layer(layer)
         if self._view:
-            both = source[:, None, self._view]
-        else:
-            both = self._cache.scratch(len(self._index))
-            torch.index_select(source.flatten(0, 1), 0, self._index, out=both)
-            both = both.view(2, *self._shape, *source.shape[2:])
-        return both[0], both[1]
+            k, v = self._cache.layer(layer)[:, None, self._view]
+            return k, v
+        torch.index_select(self._cache.flat(layer), 0, self._index, out=self._scratch)
+        return self._k, self._v
 
 
 class GatherDecode:
