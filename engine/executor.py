@@ -42,6 +42,10 @@ Branch = tuple[int, int]
 """Row of a request in the workload, and which of its samples."""
 
 
+class ImpossiblePlan(Exception):  # noqa: N818
+    """A plan that no executor could carry out: the scheduler, or what is below it, is wrong."""
+
+
 class Witness(Protocol):
     """Looks at what the engine does, outside of the time that is measured."""
 
@@ -85,6 +89,18 @@ class EngineExecutor:
         self.device = model.embed.weight.device
         self.cache = KVCache(shape.layers, blocks, block_size, shape.kv_heads, shape.head_dim, shape.dtype, self.device)
         self.host: HostBlocks | None = self.cache.host(host_blocks + 1) if host_blocks else None
+        self._model = model
+        self._generate = generate
+        self._sampler = sampler or Sampler()
+        self._eos = eos
+        self.path = decode_path(self.cache, path)
+        """how decode reads the cache"""
+        self._witnesses = tuple(witnesses)
+        self._clock = clock
+        self.begin(workload, ids)
+
+    def begin(self, workload: Workload, ids: TokenIds) -> None:
+        """Forget all sequences, and take the plans of another run, or of the same one again."""
         self.tables: dict[Seq, list[int]] = {}
         self.branches: dict[Seq, Branch] = {}
         """of the sequences that have a table"""
@@ -94,16 +110,8 @@ class EngineExecutor:
         """whose tokens the last step chose"""
         self.sampled_from: list[int] = []
         """from which row of its logits, each"""
-        self._model = model
         self._workload = workload
         self._ids = ids
-        self._generate = generate
-        self._sampler = sampler or Sampler()
-        self._eos = eos
-        self.path = decode_path(self.cache, path)
-        """how decode reads the cache"""
-        self._witnesses = tuple(witnesses)
-        self._clock = clock
         self._outcomes: deque[Outcome] = deque()
 
     @torch.inference_mode()
@@ -130,6 +138,9 @@ class EngineExecutor:
         """Push the rows' tokens through the model: logits [sampling rows, vocab_size]."""
         texts = [self.texts[self.branches[seq]] for seq in plan.seqs]
         tables = [self.tables[seq] for seq in plan.seqs]
+        for seq, table, start, count in zip(plan.seqs, tables, plan.starts, plan.counts, strict=True):
+            if len(table) * self.cache.block_size < start + count:
+                raise ImpossiblePlan(f"step {plan.index}: sequence {seq} has no block for its token {start + count}")
         spans = zip(texts, plan.starts, plan.counts, strict=True)
         fed = np.concatenate([text.ids[start : start + count] for text, start, count in spans] or [_NOTHING])
         batch = Batch.of(tables, plan.starts, plan.counts, torch.from_numpy(fed), self.cache.block_size, self.device)

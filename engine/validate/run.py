@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.checkpoint import Checkpoint
-from engine.executor import EngineExecutor
+from engine.executor import EngineExecutor, ImpossiblePlan
 from engine.tokens import TokenIds
 from engine.validate.answers import compare_answers
 from engine.validate.calibrate import CLOCKS, Clock
@@ -139,7 +139,12 @@ def validate(
             clock=CLOCKS[clock],
             witnesses=[witness],
         )
-        real = Simulation(prepared.scenario, workload=workload, executor=executor, observers=[totals, *observers]).run()
+        simulation = Simulation(prepared.scenario, workload=workload, executor=executor, observers=[totals, *observers])
+        try:
+            real = simulation.run()
+        except ImpossiblePlan as problem:
+            row = Row("plans that can be carried out", "equal", 1, 0, "all", float("inf"), 0)
+            return Report([row], [*prepared.notes, str(problem)])
     ticks = real.record.steps["dt"]
     theory = Simulation(prepared.scenario, workload=workload, timer=_Replay(iter(ticks.tolist()))).run()
 
