@@ -27,7 +27,10 @@ PRESSURE: dict[str, Any] = {"memory": {"blocks": 30}}
 PREFIXES: dict[str, Any] = {"workload": CONVERSATIONS}
 CHUNKS: dict[str, Any] = {
     "scheduler": {"long_prefill_token_threshold": 6},
-    "workload": {"conversations": CONVERSATIONS["conversations"] | {"system_tokens": 30}},
+    "workload": {
+        "arrivals": {"process": "poisson", "rate": 1e5},
+        "conversations": CONVERSATIONS["conversations"] | {"system_tokens": 30, "zipf": 0.0},
+    },
 }
 """Prompts with a long beginning in common, computed a block and a half at a time."""
 SAMPLES: dict[str, Any] = {"memory": {"blocks": 90}, "workload": {"samples": 3}}
