@@ -1,7 +1,7 @@
 """A scenario on the simulator and on the engine, and what both say."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from engine.checkpoint import Checkpoint
 from engine.executor import EngineExecutor, ImpossiblePlan
+from engine.kv_cache import KVCache
+from engine.meter import CudaMeter, StorageMeter
+from engine.models import ModelShape
 from engine.tokens import TokenIds
 from engine.validate.answers import compare_answers
 from engine.validate.calibrate import CLOCKS, Clock
@@ -30,6 +33,8 @@ from simcore.ticks import Tick, to_seconds
 from simcore.timing import NO_CHUNKS, CalibratedTimer, Chunks
 from simcore.workload import cut_prompts, make_workload
 
+PROBE = 64
+"""Blocks of a small pool that is made to measure one: allocators round to 512 bytes and less."""
 STEP_BOUND, RUN_BOUND = 0.10, 0.05
 """What a prediction of time may be off on an idle machine: a step, and a run from end to end."""
 
@@ -126,6 +131,7 @@ def validate(
     block = block_bytes(prepared.scenario.model.resolve(), options.block_size)
     expect_room((prepared.blocks + host_blocks) * block, model.embed.weight.device)
 
+    rows = _bytes(checkpoint.shape, model.embed.weight.device, options.block_size, block, prepared.blocks, host_blocks)
     totals = _Totals()
     with Witness(model) as witness:
         executor = EngineExecutor(
@@ -144,11 +150,11 @@ def validate(
             real = simulation.run()
         except ImpossiblePlan as problem:
             row = Row("plans that can be carried out", "equal", 1, 0, "all", float("inf"), 0)
-            return Report([row], [*prepared.notes, str(problem)])
+            return Report([*rows, row], [*prepared.notes, str(problem)])
     ticks = real.record.steps["dt"]
     theory = Simulation(prepared.scenario, workload=workload, timer=_Replay(iter(ticks.tolist()))).run()
 
-    rows = [*_bytes(executor, block, prepared.blocks, host_blocks), *_steps(theory, witness, prepared.scenario)]
+    rows += _steps(theory, witness, prepared.scenario)
     lengths = dict(enumerate(workload.prompt_len.tolist()))
     rows += compare_answers(model, executor, witness, lengths)
     notes = [*prepared.notes, f"decode reads the cache by way of: {executor.path}"]
@@ -173,17 +179,35 @@ def expect_room(needed: int, device: torch.device) -> None:
         )
 
 
-def _bytes(executor: EngineExecutor, block: int, blocks: int, host_blocks: int) -> list[Row]:
-    """What the geometry says against what the tensors take."""
-    pool = executor.cache.data.untyped_storage().nbytes()
+def _bytes(shape: ModelShape, device: torch.device, block_size: int, block: int, blocks: int, host: int) -> list[Row]:
+    """What the geometry says against what an allocator hands out, the bare frame of a pool without blocks taken off."""
+
+    def pool(count: int) -> KVCache:
+        return KVCache(shape.layers, count, block_size, shape.kv_heads, shape.head_dim, shape.dtype, device)
+
+    frame, tool = allocated(device, lambda: pool(0))
+    few, _ = allocated(device, lambda: pool(PROBE))
+    whole, _ = allocated(device, lambda: pool(blocks))
     rows = [
-        equal("bytes of a block", block, pool / executor.cache.data.shape[2], "B"),
-        equal("bytes of the pool", block * blocks, pool, "B"),
+        equal(f"bytes of a block ({tool})", block, (few - frame) / PROBE, "B"),
+        equal(f"bytes of the pool ({tool})", block * blocks, whole - frame, "B"),
     ]
-    if executor.host is not None:
-        host = executor.host.data.untyped_storage().nbytes()
-        rows.append(equal("bytes on the host, its null block aside", block * host_blocks, host - block, "B"))
+    if host:
+        cache, cpu = pool(1), torch.device("cpu")
+        frame, _ = allocated(cpu, lambda: cache.host(0))
+        whole, tool = allocated(cpu, lambda: cache.host(host))
+        rows.append(equal(f"bytes on the host ({tool})", block * host, whole - frame, "B"))
     return rows
+
+
+def allocated(device: torch.device, make: Callable[[], object]) -> tuple[int, str]:
+    """Bytes that a device's allocator hands out for what is made and kept, and which tool says so."""
+    meter = CudaMeter(device) if device.type == "cuda" else StorageMeter()
+    with meter:
+        made = make()
+    held = meter.current
+    del made
+    return held, meter.tool
 
 
 def _steps(theory: Results, witness: Witness, scenario: Scenario) -> list[Row]:
