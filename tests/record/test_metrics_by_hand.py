@@ -221,3 +221,51 @@ def test_what_a_run_says_of_itself() -> None:
     assert results.unfinished == []
     with pytest.raises(ValueError, match="journal=True"):
         _ = results.blocks
+
+
+def test_samples_of_one_request() -> None:
+    """Three answers of 4 tokens: 3 tokens in each of the steps 0 to 3, and every gap is a second."""
+    workload = Workload("hand", np.array([1.0]), np.array([6]), np.array([4]), samples=np.array([3]))
+    scenario = Scenario.model_validate(
+        {
+            "memory": {"blocks": 20, "block_size": 4, "prefix_caching": False},
+            "scheduler": {"max_model_len": 100},
+            "timing": {"model": "constant", "step": 1.0},
+        }
+    )
+    results = simulate(scenario, workload=workload)
+    (request,) = results.requests.to_dicts()
+    expected = {"ttft": 1.0, "tpot": 1.0, "itl_mean": 1.0, "itl_p99": 1.0, "e2e": 4.0, "output_tokens": 12}
+    assert {name: request[name] for name in expected} == expected
+    assert request["computed_tokens"] == 6 + 3 * 3
+    assert results.summary["itl"]["mean"] == 1.0
+    assert results.summary["moves"] == {"copies": 2, "swaps_out": 0, "swaps_in": 0}
+    assert results.summary["tokens"] == {"prompt": 6, "output": 12, "scheduled": 15}
+    assert results.summary["throughput"]["output_tokens_per_s"] == 12 / 5
+    assert results.timeline["running"].to_list() == [1, 3, 3, 3]
+
+
+def test_a_sample_that_had_to_wait_has_a_longer_gap() -> None:
+    """Two answers of 4 tokens behind a prompt of 7, in 3 blocks of 4: the second sample waits for the first one's end.
+
+    Step 0 computes the prompt. In step 1 the first sample copies the half full block and both write. In step 2 both
+    need another block and there is none: the second gives way. It comes back in step 4, with 9 tokens to compute.
+    """
+    workload = Workload("hand", np.array([0.0]), np.array([7]), np.array([4]), samples=np.array([2]))
+    scenario = Scenario.model_validate(
+        {
+            "memory": {"blocks": 4, "block_size": 4, "prefix_caching": False},
+            "scheduler": {"max_model_len": 100},
+            "timing": {"model": "constant", "step": 1.0},
+        }
+    )
+    results = simulate(scenario, workload=workload)
+    assert results.timeline["running"].to_list() == [1, 2, 1, 1, 1, 1]
+    assert results.timeline["preemptions"].to_list() == [0, 0, 1, 0, 0, 0]
+    (request,) = results.requests.to_dicts()
+    assert request["preemptions"] == 1
+    assert request["e2e"] == 6.0
+    assert request["output_tokens"] == 8
+    gaps = [1.0, 1.0, 1.0, 1.0, 3.0, 1.0]  # of the first sample, then of the second
+    assert request["itl_p99"] == pytest.approx(np.quantile(gaps, 0.99))
+    assert results.summary["itl"]["mean"] == pytest.approx(np.mean(gaps))

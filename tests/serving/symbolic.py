@@ -61,7 +61,7 @@ class SymbolicExecutor:
             table = self.tables[seq]
             assert len(table) == -(-(start + count) // self.size)
             for place in range(start + count):
-                found = self.slots[table[place // self.size]][place % self.size]
+                found = self.slots.get(table[place // self.size], [None] * self.size)[place % self.size]
                 assert found == self.prefix(seq, place), (plan.index, seq, place)
         assert set(self.tables) == set(plan.seqs)
         ticks = self.timer.ticks(plan.rows, plan.tokens, plan.context, plan.pairs)
