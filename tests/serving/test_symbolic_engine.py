@@ -20,32 +20,32 @@ from tests.serving.symbolic import SymbolicExecutor
 from tests.serving.test_vllm_cases import ELSEWHERE, RENAMED
 from tests.theory.random_runs import scenarios, workloads
 
-reached: Counter[str] = Counter()
-
 
 def carried_out(scenario: Scenario, workload: Workload) -> tuple[Record, SymbolicExecutor]:
     executor = SymbolicExecutor(workload, scenario.memory.block_size, make_timer(scenario))
     return Simulation(scenario, workload=workload, executor=executor).run().record, executor
 
 
-@settings(max_examples=400)
-@given(scenarios(ends=False, swaps=True), workloads(forks=True))
-def test_every_row_reads_what_was_computed_for_it(scenario: Scenario, workload: Workload) -> None:
-    memory = scenario.memory.model_copy(update={"keep_unwritten": False})
-    record, executor = carried_out(scenario.model_copy(update={"memory": memory}), workload)
-    steps = record.steps
-    assert executor.count["written"] == steps["scheduled_tokens"].sum()
-    assert executor.count[MoveKind.COPY] == steps["copies"].sum()
-    assert executor.count[MoveKind.SWAP_OUT] == steps["swaps_out"].sum()
-    assert executor.count[MoveKind.SWAP_IN] == steps["swaps_in"].sum()
-    if len(steps["t"]):
-        assert executor.held == steps["blocks_used"][-1]
-    reached.update(executor.count)
-    reached["hits"] += int(steps["hit_tokens"].sum())
-    reached["preempted"] += int(steps["preemptions"].sum())
+def test_every_row_reads_what_was_computed_for_it() -> None:
+    reached: Counter[str] = Counter()
 
+    @settings(max_examples=400)
+    @given(scenarios(ends=False, swaps=True), workloads(forks=True))
+    def check(scenario: Scenario, workload: Workload) -> None:
+        memory = scenario.memory.model_copy(update={"keep_unwritten": False})
+        record, executor = carried_out(scenario.model_copy(update={"memory": memory}), workload)
+        steps = record.steps
+        assert executor.count["written"] == steps["scheduled_tokens"].sum()
+        assert executor.count[MoveKind.COPY] == steps["copies"].sum()
+        assert executor.count[MoveKind.SWAP_OUT] == steps["swaps_out"].sum()
+        assert executor.count[MoveKind.SWAP_IN] == steps["swaps_in"].sum()
+        if len(steps["t"]):
+            assert executor.held == steps["blocks_used"][-1]
+        reached.update(executor.count)
+        reached["hits"] += int(steps["hit_tokens"].sum())
+        reached["preempted"] += int(steps["preemptions"].sum())
 
-def test_the_runs_reached_all_of_it() -> None:
+    check()
     assert min(reached[name] for name in ("copy", "swap_out", "swap_in", "hits", "preempted")) >= 100, reached
 
 
