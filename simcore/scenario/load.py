@@ -24,6 +24,8 @@ def read_text(path: Path) -> str:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
+    except ValueError:
+        raise InputError(f"{path}: cannot be read: a path has no null character") from None
     if len(content) > MAX_BYTES:
         raise InputError(f"{path}: longer than {MAX_BYTES >> 20} MiB, so it is no scenario")
     try:
