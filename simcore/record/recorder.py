@@ -126,10 +126,10 @@ class Recorder:
         for request in {sequence.request: None for sequence in live}:
             self._close(request, UNFINISHED)
 
-        steps = {name: column[: self._committed] for name, column in self._steps.columns(STEP_COLUMNS).items()}
+        steps = {name: column[: self._committed] for name, column in self._steps.take(STEP_COLUMNS).items()}
         steps["evictions"] = np.diff(steps["evictions"], prepend=0)
 
-        closed = self._requests.columns(REQUEST_COLUMNS)
+        closed = self._requests.take(REQUEST_COLUMNS)
         requests = {}
         for name, column in closed.items():
             requests[name] = np.full(self._total, _UNSEEN.get(name, NEVER), np.int64)
