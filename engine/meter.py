@@ -232,7 +232,10 @@ def _fused_attention_flops(q: Sequence[int], k: Sequence[int], v: Sequence[int],
 
 def _storages(tree: Any) -> Iterator[UntypedStorage]:
     for leaf in tree_leaves(tree):
-        if isinstance(leaf, Tensor):
+        if isinstance(leaf, Tensor) and leaf.layout is torch.sparse_csr:  # three tensors, and no storage of its own
+            for part in (leaf.crow_indices(), leaf.col_indices(), leaf.values()):
+                yield part.untyped_storage()
+        elif isinstance(leaf, Tensor):
             yield leaf.untyped_storage()
 
 
