@@ -124,12 +124,6 @@ def _forms(load: Load, device: torch.device) -> dict[str, Callable[[], Tensor]]:
     for path in PATHS:
         if path in ("gather", decode_path(cache)):
             forms[f"paged, {path}"] = partial(PagedAttention(cache, batch, path=path), 0, q, *new)
-    if device.type == "cpu":
-        ordered = KVCache(1, count + 1, load.block_size, *shape, load.dtype, device)
-        in_order = _batch(load, torch.arange(1, count + 1).view(-1, each), device)
-        at, _ = row_slots(in_order, range(load.requests), load.context)
-        ordered.layer(0)[:, at] = layer[:, slots]
-        forms["paged, consecutive"] = partial(PagedAttention(ordered, in_order), 0, q, *new)
     return forms
 
 

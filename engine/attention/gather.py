@@ -15,6 +15,11 @@ CPU_BYTES = 2**20
 CUDA_BYTES = 2**28
 
 
+def row_tokens(batch: Batch, rows: Sequence[int], window: int) -> dict[int, int]:
+    """How many tokens the new token of each row looks at, itself included."""
+    return {row: min(batch.starts[row] + 1, window or batch.starts[row] + 1) for row in rows}
+
+
 def row_slots(batch: Batch, rows: Sequence[int], longest: int, window: int = 0) -> tuple[Tensor, Tensor]:
     """The slots of some rows' tokens [rows, longest] int64, and which of them are padding [rows, longest] bool.
 
@@ -26,11 +31,9 @@ def row_slots(batch: Batch, rows: Sequence[int], longest: int, window: int = 0) 
     places = torch.arange(longest, device=batch.device)
     if window:
         places = places + (last + 1 - window).clamp_(min=0)
-    inside = torch.minimum(places, last)
-    blocks = torch.div(inside, batch.block_size, rounding_mode="floor")
-    # Slot = block * size + place % size; the place's own block is taken off before, where there are fewer numbers.
-    shift = batch.block_table[chosen].long() - torch.arange(batch.block_table.shape[1], device=batch.device)
-    return inside + (shift * batch.block_size).gather(1, blocks), places > last
+    blocks = batch.block_table[chosen, :, None].long()
+    every = (blocks * batch.block_size + torch.arange(batch.block_size, device=batch.device)).flatten(1)
+    return every.gather(1, torch.minimum(places, last)), places > last
 
 
 class Gathered:
@@ -61,7 +64,7 @@ class GatherDecode:
 
     def __init__(self, cache: KVCache, batch: Batch, rows: Sequence[int], window: int) -> None:
         """rows: those of the batch that have one new token."""
-        lens = {row: min(batch.starts[row] + 1, window or batch.starts[row] + 1) for row in rows}
+        lens = row_tokens(batch, rows, window)
         rows = sorted(rows, key=lens.__getitem__, reverse=True)
         longest = lens[rows[0]]
         self._tokens = batch.cu_q[torch.tensor(rows, device=batch.device)].long()

@@ -7,13 +7,17 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from engine.attention import in_place
 from engine.attention.gather import GatherDecode
+from engine.attention.in_place import InPlaceDecode
 from engine.attention.prefill import RowPrefill, VarlenPrefill
 from engine.batch import Batch
 from engine.kv_cache import KVCache
 from simcore.errors import InputError
 
 PATHS = {
+    "in-place": "torch's sparse products, on keys and values in their blocks "
+    "(CPU; float32, float64; long rows with many query heads a KV head are gathered)",
     "gather": "torch's own attention, on keys and values gathered from their blocks",
     "triton": "a Triton kernel reads keys and values in their blocks (CUDA; float16, bfloat16, float32)",
 }
@@ -28,6 +32,8 @@ def decode_path(cache: KVCache, path: str = "auto") -> str:
     possible = ["gather"]
     if cache.data.is_cuda and cache.dtype != torch.float64 and find_spec("triton"):
         possible.append("triton")
+    if cache.data.device.type == "cpu" and cache.dtype in in_place.DTYPES:
+        possible.append("in-place")
     if path == "auto":
         return possible[-1]
     if path not in possible:
@@ -66,7 +72,9 @@ class PagedAttention:
         self._cache = cache
         self._batch = batch
         decoder: Callable[[KVCache, Batch, list[int], int], Decode] = GatherDecode
-        if self.path == "triton":
+        if self.path == "in-place":
+            decoder = InPlaceDecode
+        elif self.path == "triton":
             from engine.attention.triton_decode import TritonDecode
 
             decoder = TritonDecode

@@ -12,14 +12,14 @@ LOAD = benchmark.Load(requests=3, heads=4, kv_heads=2, head_dim=8, context=37, d
 def test_bytes_and_shares():
     assert LOAD.bytes == 2 * 3 * 37 * 2 * 8 * 4
     rows = benchmark.decode_attention_benchmark("cpu", [LOAD], repeats=3)
-    assert [row.form for row in rows] == ["copy", "contiguous", "fresh gather", "paged, gather", "paged, consecutive"]
+    assert [row.form for row in rows] == ["copy", "contiguous", "fresh gather", "paged, in-place", "paged, gather"]
     assert all(len(row.times.all) == 3 and min(row.times.all) > 0 for row in rows)
     assert rows[0].share == pytest.approx(0.5)  # a copy reads the bytes and writes them too
 
 
 def test_wrong_results_are_not_timed(monkeypatch):
     monkeypatch.setattr(benchmark.PagedAttention, "__call__", lambda self, layer, q, k, v: q)
-    with pytest.raises(RuntimeError, match="paged, gather gives other results"):
+    with pytest.raises(RuntimeError, match="paged, in-place gives other results"):
         benchmark.decode_attention_benchmark("cpu", [LOAD], repeats=1)
 
 

@@ -7,13 +7,15 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.attention import BlockLocalAttention, PagedAttention, decode_path, gather, reference
+from engine.attention import BlockLocalAttention, PagedAttention, decode_path, gather, in_place, reference
 from engine.batch import Batch
 from engine.kv_cache import KVCache
+from engine.meter import StorageMeter
 from simcore.errors import InputError
 
 DIM, LAYERS = 8, 2
 PLACES = [
+    ("cpu", "in-place"),
     ("cpu", "gather"),
     *(
         pytest.param("cuda", path, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))
@@ -49,7 +51,7 @@ class Play:
             inputs.append([x[:, :length].to(self.dtype) for x in own])
         return inputs
 
-    def results(self, inputs, device="cpu", path="gather"):
+    def results(self, inputs, device="cpu", path="auto"):
         """Per sequence [layers, tokens, heads, DIM], once all steps are done; every result of every step is finite."""
         cache = KVCache(LAYERS, self.blocks, self.block_size, self.heads[1], DIM, self.dtype, device)
         done = [0] * len(self.lens)
@@ -70,7 +72,7 @@ class Play:
         assert done == self.lens
         return out
 
-    def check(self, atol=1e-12, device="cpu", path="gather"):
+    def check(self, atol=1e-12, device="cpu", path="auto"):
         inputs = self.inputs()
         for (q, k, v), got in zip(inputs, self.results(inputs, device, path), strict=True):
             for layer in range(LAYERS):
@@ -120,7 +122,8 @@ SAME_STEP = Play([6, 6], [[(1, 5), (0, 5)], [(0, 1), (1, 1)]], [[1, 2, 3], [1, 2
 @example(BLOCKS_OF_ONE)
 @example(SAME_STEP)
 def test_any_steps_give_what_each_sequence_whole_gives(play):
-    play.check()
+    for _, path in PLACES[:2]:
+        play.check(path=path)
 
 
 def some_play(**changes):
@@ -133,6 +136,7 @@ def some_play(**changes):
     return Play(lens, steps, tables, 21, 8, **changes)
 
 
+NEVER = {("triton", torch.float64), ("in-place", torch.float16), ("in-place", torch.bfloat16)}
 TOLERANCE = {torch.float64: 1e-13, torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
 
@@ -141,13 +145,13 @@ TOLERANCE = {torch.float64: 1e-13, torch.float32: 1e-5, torch.float16: 4e-3, tor
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize(("device", "path"), PLACES)
 def test_every_precision_and_every_sharing_of_heads(device, path, dtype, heads, window):
-    if path == "triton" and dtype == torch.float64:
-        pytest.skip("Triton's kernel has no float64")
+    if (path, dtype) in NEVER:
+        pytest.skip(f"{path} has no {dtype}")
     some_play(dtype=dtype, heads=heads, window=window).check(TOLERANCE[dtype], device, path)
 
 
 @pytest.mark.parametrize("play", [ONE, FULL_LAST_BLOCK, CONSECUTIVE, BLOCKS_OF_ONE, SAME_STEP])
-@pytest.mark.parametrize(("device", "path"), PLACES[1:])
+@pytest.mark.parametrize(("device", "path"), PLACES[2:])
 def test_edges_on_cuda(device, path, play):
     replace(play, dtype=torch.float32).check(1e-5, device, path)
 
@@ -155,15 +159,38 @@ def test_edges_on_cuda(device, path, play):
 @pytest.mark.parametrize("room", [1, 2**12, 2**30])
 def test_results_do_not_depend_on_how_many_rows_are_gathered_together(monkeypatch, room):
     monkeypatch.setattr(gather, "CPU_BYTES", room)
-    some_play().check()
+    some_play().check(path="gather")
 
 
-def test_a_row_is_read_in_place_where_its_blocks_are_consecutive():
+@pytest.mark.parametrize(("few", "reads"), [(0, 0), (0, 60), (1, 10**9)])
+@pytest.mark.parametrize("even", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("window", [0, 16])
+def test_results_do_not_depend_on_which_rows_are_read_in_place(monkeypatch, few, reads, even, window):
+    monkeypatch.setattr(in_place, "FEW_HEADS", few)
+    monkeypatch.setattr(in_place, "READS", reads)
+    monkeypatch.setattr(in_place, "EVEN", even)
+    some_play(window=window).check(path="in-place")
+
+
+def test_decode_in_place_copies_no_keys_and_values():
+    cache = KVCache(1, 60, 16, 4, 64)
+    cache.data.normal_()
+    batch = Batch.of([range(1, 60, 2), range(2, 60, 2)], [450, 430], [1, 1], [0, 0], 16)
+    peak = {}
+    for path in ("in-place", "gather"):
+        with StorageMeter() as meter:
+            PagedAttention(cache, batch, path=path)(0, *torch.randn(3, 2, 4, 64))
+        peak[path] = meter.peak
+    assert peak["in-place"] < 0.1 * cache.nbytes
+    assert peak["gather"] > 0.4 * cache.nbytes
+
+
+def test_a_row_is_gathered_without_a_copy_where_its_blocks_are_consecutive():
     cache = KVCache(1, 9, 4, 1, DIM)
     for table, scratch in (([5, 6, 7], False), ([5, 7, 6], True)):
         batch = Batch.of([table], [10], [1], [0], 4)
         cache.data.normal_()
-        PagedAttention(cache, batch)(0, *torch.randn(3, 1, 1, DIM))
+        PagedAttention(cache, batch, path="gather")(0, *torch.randn(3, 1, 1, DIM))
         assert (cache.scratch_nbytes > 0) == scratch
 
 
@@ -174,11 +201,12 @@ def test_nothing_to_attend():
     assert cache.data.isnan().all()
 
 
-def test_what_is_not_written_would_be_seen():
+@pytest.mark.parametrize("path", ["in-place", "gather"])
+def test_what_is_not_written_would_be_seen(path):
     cache = KVCache(1, 4, 4, 1, DIM)
     q, k, v = torch.randn(3, 1, 1, DIM)
     batch = Batch.of([[2]], [3], [1], [0], 4)  # claims three tokens that nobody wrote
-    assert PagedAttention(cache, batch)(0, q, k, v).isnan().all()
+    assert PagedAttention(cache, batch, path=path)(0, q, k, v).isnan().all()
 
 
 def test_the_new_tokens_are_in_the_cache_afterwards_and_nothing_else_is():
@@ -204,7 +232,9 @@ def test_block_local_equals_exact_only_while_one_block_holds_all():
 
 def test_which_path_runs():
     cache = KVCache(1, 2, 4, 1, DIM)
-    assert decode_path(cache) == decode_path(cache, "gather") == "gather"
-    assert PagedAttention(cache, Batch.of([[1]], [0], [1], [0], 4)).path == "gather"
-    with pytest.raises(InputError, match='path = "triton" cannot run here, only gather can'):
+    assert decode_path(cache) == "in-place"
+    assert decode_path(cache, "gather") == "gather"
+    assert decode_path(KVCache(1, 2, 4, 1, DIM, torch.bfloat16)) == "gather"
+    assert PagedAttention(cache, Batch.of([[1]], [0], [1], [0], 4)).path == "in-place"
+    with pytest.raises(InputError, match='path = "triton" cannot run here, only gather, in-place can'):
         decode_path(cache, "triton")
