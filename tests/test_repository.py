@@ -19,7 +19,7 @@ import main
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-PACKAGES = ("simcore", "app", "assets")
+PACKAGES = ("simcore", "engine", "app", "assets")
 HEAVY = {"polars", "scipy", "torch", "matplotlib", "PySide6", "pandas", "pyarrow"}
 MACHINE_PATH = re.compile(r"(?<![\w./:<>-])/(?:home|Users|root|work|mnt|opt)/[\w.]|\b[A-Z]:[\\/]+Users\b|file:///\w")
 
