@@ -13,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from simcore import Scenario, Workload, simulate
-from simcore.serving import request as serving
+from simcore import Scenario, Simulation, Workload
+from simcore.serving.executor import TimedExecutor
 from simcore.serving.plan import StepPlan
+from simcore.serving.request import Request
+from simcore.timing import make_timer
 from simcore.workload.build import drop_empty
 from simcore.workload.traces import read_trace
 
@@ -47,32 +49,32 @@ class Ledger:
         self.found = np.zeros(len(workload), np.int64)
         """[requests] leading blocks that were there, up to the one with the last token, which has to be computed"""
         self._workload, self._block = workload, block
-        self._sequences: list[serving.Sequence] = []
-        self._prefilling: list[serving.Sequence] = []
+        self._prefilling: dict[int, int] = {}
+        """the row of each sequence whose prompt is not done"""
         self._filled: set[int] = set()
 
-    def arrived(self, sequence: serving.Sequence, accepted: bool) -> None:
-        self._sequences.append(sequence)
+    def arrived(self, request: Request, accepted: bool) -> None:
+        """What counts is when it is admitted."""
 
     def planned(self, plan: StepPlan, start: int, ticks: int) -> None:
-        self._fill(self._prefilling)
-        for sequence in (self._sequences[number] for number in plan.opened):
-            usable = (sequence.request.prompt_len - 1) // self._block
-            row = sequence.request.row
+        reached = {seq: begin + count for seq, begin, count in zip(plan.seqs, plan.starts, plan.counts, strict=True)}
+        for seq, row in self._prefilling.items():
+            self._fill(row, reached.get(seq, 0))
+        prompt_len = self._workload.prompt_len
+        for seq, opening in plan.opened.items():
+            row = opening.request
+            usable = (prompt_len[row] - 1) // self._block
             self.found[row] = leading(names_of(self._workload, row)[:usable], self._filled)
-            self._fill([sequence])
-            self._prefilling.append(sequence)
-        self._prefilling = [
-            sequence for sequence in self._prefilling if sequence.computed < sequence.request.prompt_len
-        ]
+            self._fill(row, reached[seq])
+            self._prefilling[seq] = row
+        self._prefilling = {seq: row for seq, row in self._prefilling.items() if reached.get(seq, 0) < prompt_len[row]}
 
-    def committed(self, plan: StepPlan, ended: list[serving.Sequence]) -> None:
+    def committed(self, plan: StepPlan, ended: Iterable[object]) -> None:
         """Nothing is evicted, so it does not matter who has ended."""
 
-    def _fill(self, sequences: Iterable[serving.Sequence]) -> None:
-        for sequence in sequences:
-            reach = min(sequence.computed, sequence.request.prompt_len)
-            self._filled.update(names_of(self._workload, sequence.request.row)[: reach // self._block])
+    def _fill(self, row: int, reached: int) -> None:
+        whole = min(reached, self._workload.prompt_len[row]) // self._block
+        self._filled.update(names_of(self._workload, row)[:whole])
 
 
 def account(recorded: Workload, overrides: Sequence[str] = ()) -> dict[str, int]:
@@ -81,7 +83,8 @@ def account(recorded: Workload, overrides: Sequence[str] = ()) -> dict[str, int]
     workload = drop_empty(recorded)
     ledger = Ledger(workload, block)
     scenario = Scenario.from_toml(SERVER, Path(), [f"memory.block_size={block}", *overrides])
-    results = simulate(scenario, workload=workload, observers=[ledger])
+    executor = TimedExecutor(make_timer(scenario))  # given one, a plan lists who computes how much
+    results = Simulation(scenario, workload=workload, executor=executor, observers=[ledger]).run()
     hits = results.requests["hit_tokens"].to_numpy() // block
 
     infinite = dropped = brought = partial = last = 0
