@@ -62,7 +62,7 @@ class OutputFolder:
             prefix = f"{PARTIAL}{out.name if out else name}-"  # a name that is too long shows now
             with ExitStack() as stack:
                 stack.enter_context(standing(home))
-                self._temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=home))
+                self._temporary = home / Path(tempfile.mkdtemp(prefix=prefix, dir=home)).name  # relative if home is
                 self._home = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -225,7 +225,7 @@ def write_parquet(path: Path, frame: "pl.DataFrame") -> None:
     """A table. Raises OSError, also for a full disk."""
     buffer = io.BytesIO()  # polars has errors of its own for a full disk
     frame.write_parquet(buffer)
-    path.write_bytes(buffer.getbuffer())
+    path.write_bytes(buffer.getvalue())  # a view of it that a failure leaves behind can crash Python 3.12
 
 
 def _version(package: str) -> str | None:
