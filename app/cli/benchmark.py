@@ -1,9 +1,8 @@
-"""`kvscope benchmark`: what the simulator costs, measured here and now."""
+"""`kvscope benchmark`: what the simulator and the engine cost, measured here and now."""
 
 import json
 import platform
 import statistics
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -13,7 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.benchmark_engine import engine
 from app.cli.paths import path_of
+from engine.rss import peak_rss
 from simcore.errors import InputError
 
 app = typer.Typer()
@@ -82,6 +83,9 @@ def scaling(trace: Trace = None, runs: Runs = 3, as_json: AsJson = False) -> Non
     _print(rows, as_json)
 
 
+app.command()(engine)
+
+
 def _workload(trace: Path | None) -> tuple[str, ...]:
     chosen = LIKE_AZURE_CONVERSATION if trace is None else (f"workload={{ trace = {json.dumps(str(trace))} }}",)
     return (*LLAMA_3_8B_ON_A100, *chosen)
@@ -116,18 +120,8 @@ def _run(overrides: tuple[str, ...]) -> dict[str, float]:
         "rows": int(steps["running"].sum()),
         "tokens": int(steps["scheduled_tokens"].sum()),
         "cpu_s": spent,
-        "peak_mib": _peak_mib(),
+        "peak_mib": peak_rss() / (1 << 20),
     }
-
-
-def _peak_mib() -> float:
-    """The peak of this process's resident memory; NaN where the system does not say, as on Windows."""
-    try:
-        import resource
-    except ImportError:
-        return float("nan")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def _row(name: str, unit: str, value: float, measured: dict[str, float], runs: int) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import gc
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 import torch
@@ -147,10 +149,17 @@ class TestTime:
         assert Times((7.0,)).spread == (7.0, 7.0)
 
 
-def test_peak_rss_holds_what_was_touched() -> None:
-    touched = torch.ones(MIB)
-    peak = peak_rss()
-    assert peak != peak or peak > touched.nbytes
+class TestPeakRss:
+    def test_holds_what_was_touched(self) -> None:
+        touched = torch.ones(MIB)
+        peak = peak_rss()
+        assert peak != peak or peak > touched.nbytes
+
+    def test_is_none_of_the_parent(self) -> None:
+        touched = torch.ones(64 * MIB)  # float32
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            peak = pool.submit(peak_rss).result()
+        assert not peak >= touched.nbytes
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
