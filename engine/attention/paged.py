@@ -17,7 +17,7 @@ from simcore.errors import InputError
 
 PATHS = {
     "in-place": "torch's sparse products, on keys and values in their blocks "
-    "(CPU; float32, float64; long rows with many query heads a KV head are gathered)",
+    "(CPU with MKL; float32, float64; long rows with many query heads a KV head are gathered)",
     "gather": "torch's own attention, on keys and values gathered from their blocks",
     "triton": "a Triton kernel reads keys and values in their blocks (CUDA; float16, bfloat16, float32)",
 }
@@ -32,7 +32,7 @@ def decode_path(cache: KVCache, path: str = "auto") -> str:
     possible = ["gather"]
     if cache.data.is_cuda and cache.dtype != torch.float64 and find_spec("triton"):
         possible.append("triton")
-    if cache.data.device.type == "cpu" and cache.dtype in in_place.DTYPES:
+    if cache.data.device.type == "cpu" and cache.dtype in in_place.DTYPES and torch.backends.mkl.is_available():
         possible.append("in-place")
     if path == "auto":
         return possible[-1]

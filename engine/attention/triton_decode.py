@@ -22,7 +22,7 @@ from engine.kv_cache import KVCache
 
 LOG2_E = 1.4426950408889634
 DTYPES = torch.float16, torch.bfloat16, torch.float32
-PROGRAMS = 16  # wanted for each multiprocessor: several at once, and short enough that the last ones end together
+PROGRAMS = 2  # wanted for each multiprocessor: on an H100 one part is best for 64 x 8 heads, 32 or 64 for 1 x 8
 SPLIT_TOKENS = 256  # what a part has at least, or joining the parts costs more than it brings
 
 
