@@ -32,7 +32,8 @@ def decode_path(cache: KVCache, path: str = "auto") -> str:
     possible = ["gather"]
     if cache.data.is_cuda and cache.dtype != torch.float64 and find_spec("triton"):
         possible.append("triton")
-    if cache.data.device.type == "cpu" and cache.dtype in in_place.DTYPES and torch.backends.mkl.is_available():
+    has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    if cache.data.device.type == "cpu" and cache.dtype in in_place.DTYPES and has_mkl:
         possible.append("in-place")
     if path == "auto":
         return possible[-1]

@@ -111,7 +111,7 @@ def test_keys_and_queries_may_be_slices_of_one_projection():
 def test_splits_fill_the_device_but_do_not_become_too_short():
     assert triton_decode.split_count(rows=1, kv_heads=1, longest=100, processors=132) == 1
     assert triton_decode.split_count(rows=1, kv_heads=1, longest=4096, processors=132) == 16
-    assert triton_decode.split_count(rows=64, kv_heads=8, longest=4096, processors=132) == 8
+    assert triton_decode.split_count(rows=64, kv_heads=8, longest=4096, processors=132) == 1
     assert triton_decode.split_count(rows=512, kv_heads=8, longest=4096, processors=132) == 1
 
 
