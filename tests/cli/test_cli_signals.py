@@ -16,7 +16,6 @@ from app.cli.interrupts import interrupt, on_interrupt
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = "import sys; from main import main; sys.exit(main())"
 FILES = {"scenario.toml", "summary.json", "requests.parquet", "timeline.parquet", "blocks.parquet", "run.json"}
 MOMENTS = 4
 GENTLE = [signal.SIGINT, signal.SIGTERM]
@@ -24,11 +23,11 @@ GENTLE = [signal.SIGINT, signal.SIGTERM]
 
 def start(*argv: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *argv],
+        [sys.executable, str(ROOT / "main.py"), *argv],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
 
 

@@ -15,7 +15,6 @@ from simcore.scenario.presets import preset_names
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="streams are closed as in POSIX")
 
-PROGRAM = "import sys; from main import main; sys.exit(main())"
 ROOT = Path(__file__).parents[2]
 LEAVE = "mkdir gone; cd gone; rmdir ../gone;"
 MOONCAKE = str(ROOT / "tests" / "data" / "traces" / "mooncake.jsonl")
@@ -38,9 +37,9 @@ def start(
     *argv: str, first: str = "", streams: str = "", env: Mapping[str, str] = os.environ, **options: Any
 ) -> subprocess.Popen[str]:
     """A command in a process of its own, of this very program; a shell does something `first`, and to the `streams`."""
-    command = ["/bin/sh", "-c", f'{first} exec "$0" "$@" {streams}', sys.executable, "-c", PROGRAM, *argv]
+    command = ["/bin/sh", "-c", f'{first} exec "$0" "$@" {streams}', sys.executable, str(ROOT / "main.py"), *argv]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.Popen(command, encoding="utf-8", env={**env, "PYTHONPATH": str(ROOT)}, **pipes)
+    return subprocess.Popen(command, encoding="utf-8", env=env, **pipes)
 
 
 def run(*argv: str, **options: Any) -> tuple[int, str, str]:
