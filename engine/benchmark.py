@@ -109,8 +109,10 @@ CASES: dict[str, tuple[dict[str, ModelShape], Load]] = {
 class Server(Protocol):
     """Somebody who serves a load, with a model that is in memory already."""
 
-    way: str
-    """how it reads keys and values"""
+    @property
+    def way(self) -> str:
+        """How it reads keys and values."""
+        ...
 
     @property
     def kept(self) -> Sequence[Tensor]:
@@ -145,9 +147,24 @@ class Engine:
         self._workload = load.workload
         self._ids = TokenIds(self._workload, self._model.shape.vocab_size)
         self._executor = EngineExecutor(
-            self._model, self._workload, self._ids, blocks=load.blocks, block_size=BLOCK_SIZE, generate=True
+            self._model,
+            self._workload,
+            self._ids,
+            blocks=load.blocks,
+            block_size=BLOCK_SIZE,
+            generate=True,
+            graphs=device.type == "cuda",
         )
-        self.way = self._executor.path
+
+    @property
+    def way(self) -> str:
+        """See `Server`."""
+        path, graphs = self._executor.path, self._executor.graphs
+        if graphs is None:
+            return path
+        if graphs.failure:
+            return f"{path}, kernel by kernel, since CUDA graphs failed: {graphs.failure}"
+        return f"{path}, decode steps as {len(graphs)} CUDA graphs"
 
     @property
     def kept(self) -> Sequence[Tensor]:

@@ -1,7 +1,8 @@
 """The engine's executor: carries step plans out on block tensors with a model, and measures how long each takes."""
 
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
 from time import perf_counter
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from engine.attention import PagedAttention
 from engine.attention.paged import decode_path
 from engine.batch import Batch
+from engine.graphs import DecodeGraph, DecodeGraphs
 from engine.kv_cache import HostBlocks, KVCache
 from engine.models import CausalLM
 from engine.sampling import Sampler
@@ -77,13 +79,15 @@ class EngineExecutor:
         sampler: Sampler | None = None,
         eos: frozenset[int] = frozenset(),
         path: str = "auto",
+        graphs: bool = False,
         clock: Callable[[], float] = perf_counter,
         witnesses: Iterable[Witness] = (),
     ) -> None:
         """A pool of so many blocks, the null block included, and room for `host_blocks` that are swapped out.
 
-        `path`: how decode reads the cache, see `engine.attention.decode_path`. `clock`: seconds by which steps are
-        timed; where others use the machine too, a model on one thread is better timed by that thread's own.
+        `path`: how decode reads the cache, see `engine.attention.decode_path`. `graphs`: launch the kernels of a decode
+        step all at once, where that path is Triton's. `clock`: seconds by which steps are timed; where others use the
+        machine too, a model on one thread is better timed by that thread's own.
         """
         shape = model.shape
         self.device = model.embed.weight.device
@@ -95,13 +99,14 @@ class EngineExecutor:
         self._eos = eos
         self.path = decode_path(self.cache, path)
         """how decode reads the cache"""
+        self.graphs = DecodeGraphs(model, self.cache) if graphs and self.path == "triton" else None
         self._witnesses = tuple(witnesses)
         self._clock = clock
         self.begin(workload, ids)
 
     def begin(self, workload: Workload, ids: TokenIds) -> None:
         """Forget all sequences, and take the plans of another run, or of the same one again."""
-        self.tables: dict[Seq, list[int]] = {}
+        self.tables: dict[Seq, MutableSequence[int]] = {}
         self.branches: dict[Seq, Branch] = {}
         """of the sequences that have a table"""
         self.texts: dict[Branch, Text] = {}
@@ -126,8 +131,9 @@ class EngineExecutor:
         spent = self._now() - begun
         for witness in self._witnesses:
             witness.prepared(plan, self)
+        graph = self._graph(plan)  # recording one is no part of the step
         begun = self._now()
-        batch, logits = self._run(plan)
+        batch, logits = self._run(plan, graph)
         ended = self._choose(logits)
         spent += self._now() - begun
         self._outcomes.append(Outcome(plan.index, to_ticks(spent), ended))
@@ -138,24 +144,36 @@ class EngineExecutor:
         """The outcome of the oldest plan."""
         return self._outcomes.popleft()
 
-    def _run(self, plan: StepPlan) -> tuple[Batch, Tensor]:
+    def _graph(self, plan: StepPlan) -> DecodeGraph | None:
+        """What the kernels of a step can be launched with at once, if it is one of decode alone."""
+        if self.graphs is None or not plan.seqs or max(plan.counts) > 1:
+            return None
+        return self.graphs.find(len(plan.seqs), max(len(self.tables[seq]) for seq in plan.seqs))
+
+    def _run(self, plan: StepPlan, graph: DecodeGraph | None) -> tuple[Batch, Tensor]:
         """Push the rows' tokens through the model: logits [sampling rows, vocab_size]."""
         texts = [self.texts[self.branches[seq]] for seq in plan.seqs]
         tables = [self.tables[seq] for seq in plan.seqs]
-        for seq, table, start, count in zip(plan.seqs, tables, plan.starts, plan.counts, strict=True):
-            if len(table) * self.cache.block_size < start + count:
-                raise ImpossiblePlan(f"step {plan.index}: sequence {seq} has no block for its token {start + count}")
-        spans = zip(texts, plan.starts, plan.counts, strict=True)
-        fed = np.concatenate([text.ids[start : start + count] for text, start, count in spans] or [_NOTHING])
-        batch = Batch.of(tables, plan.starts, plan.counts, torch.from_numpy(fed), self.cache.block_size, self.device)
-        rows = [row for row, (text, end) in enumerate(zip(texts, batch.ends, strict=True)) if end == text.length]
+        ends = [start + count for start, count in zip(plan.starts, plan.counts, strict=True)]
+        for seq, table, end in zip(plan.seqs, tables, ends, strict=True):
+            if len(table) * self.cache.block_size < end:
+                raise ImpossiblePlan(f"step {plan.index}: sequence {seq} has no block for its token {end}")
+        spans = zip(texts, plan.starts, ends, strict=True)
+        fed = np.concatenate([text.ids[start:end] for text, start, end in spans] or [_NOTHING])
+        rows = [row for row, (text, end) in enumerate(zip(texts, ends, strict=True)) if end == text.length]
         self._note_sampled([self.branches[plan.seqs[row]] for row in rows])
+        if graph is not None:
+            batch = graph.inputs.fill(tables, plan.starts, fed)
+            logits = graph(len(tables))
+            return batch, logits if len(rows) == len(tables) else logits[torch.tensor(rows, device=self.device)]
+        batch = Batch.of(tables, plan.starts, plan.counts, torch.from_numpy(fed), self.cache.block_size, self.device)
         if not plan.seqs:
             return batch, self.cache.data.new_empty(0, self._model.shape.vocab_size)
-        wanted = torch.from_numpy(np.cumsum(plan.counts)[rows] - 1).to(self.device)
+        wanted = None
+        if len(rows) < len(fed):
+            wanted = torch.from_numpy(np.cumsum(plan.counts)[rows] - 1).to(self.device)
         attend = PagedAttention(self.cache, batch, path=self.path)
-        logits: Tensor = self._model(batch.tokens, batch.positions, attend, wanted)
-        return batch, logits
+        return batch, self._model(batch.tokens, batch.positions, attend, wanted)
 
     def _now(self) -> float:
         """Seconds, once all that was asked of the device is done."""
@@ -166,7 +184,7 @@ class EngineExecutor:
     def _update(self, plan: StepPlan) -> None:
         """Bring the tables up to date and move blocks, in the plan's order."""
         for seq, opening in plan.opened.items():
-            self.tables[seq] = list(opening.tables[0])
+            self.tables[seq] = array("i", opening.tables[0])  # a list takes NumPy longer to read
             self.branches[seq] = (opening.request, opening.branch)
         for move in plan.moves:
             if move.kind is MoveKind.COPY:
@@ -175,7 +193,7 @@ class EngineExecutor:
             self._move(run)
         for seq, growth in plan.grown.items():
             for _, blocks in growth:
-                self.tables[seq] += blocks
+                self.tables[seq].extend(blocks)
         for seq in plan.closed:
             del self.tables[seq], self.branches[seq]
 
