@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -141,7 +142,8 @@ class Contender:
 class Engine:
     """This engine, driven by the scheduler."""
 
-    def __init__(self, folder: Path, load: Load, device: torch.device) -> None:
+    def __init__(self, folder: Path, load: Load, device: torch.device, *, graphs: bool = True) -> None:
+        """`graphs`: launch decode steps as CUDA graphs where there is CUDA."""
         self._model = checkpoint.load(folder, device=str(device)).model
         self._load = load
         self._workload = load.workload
@@ -153,7 +155,7 @@ class Engine:
             blocks=load.blocks,
             block_size=BLOCK_SIZE,
             generate=True,
-            graphs=device.type == "cuda",
+            graphs=graphs and device.type == "cuda",
         )
 
     @property
@@ -190,6 +192,7 @@ class Engine:
 
 
 ENGINE = Contender("engine", Engine)
+KERNEL_BY_KERNEL = Contender("engine without graphs", partial(Engine, graphs=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,21 +244,21 @@ def serving(
         model.initialize(0)
         checkpoint.save(model, Path(folder), {"bos_token_id": None, "eos_token_id": None})
         del model
-        rooms: list[_Room] = []
-        for contender in (ENGINE, *peers):
-            room = stack.enter_context(_Room(contender))
-            try:
-                room.open(Path(folder), load, device, threads)
-            except Exception as error:  # whatever the code of others raises
-                if contender is ENGINE:
-                    raise
-                note(f"{contender.name} is left out: {error}")
-            else:
-                rooms.append(room)
-        for turn in range(runs):
-            first = turn % len(rooms)
+        rooms = [stack.enter_context(_Room(contender)) for contender in (ENGINE, *peers)]
+
+        def all_do(work: Callable[[_Room], None], first: int = 0) -> None:
             for room in rooms[first:] + rooms[:first]:
-                room.serve()
+                try:
+                    work(room)
+                except Exception as error:  # whatever the code of others raises
+                    if room is rooms[0]:
+                        raise
+                    note(f"{room.name} is left out: {error}")
+                    rooms.remove(room)
+
+        all_do(lambda room: room.open(Path(folder), load, device, threads))
+        for turn in range(runs):
+            all_do(_Room.serve, turn % len(rooms))
         return [room.result() for room in rooms]
 
 
@@ -266,6 +269,7 @@ class _Room:
     """A contender's own process."""
 
     def __init__(self, contender: Contender) -> None:
+        self.name = contender.name
         self._contender = contender
         self._runs: list[Run] = []
         self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
@@ -293,13 +297,13 @@ class _Room:
         way, peak, tool, machine = self._do(_about)
         tracked = self._contender.one_thread and tool == rss.TOOL
         tensors = self._do(_tensors) if tracked else None
-        return Result(self._contender.name, way, self._runs, peak, tool, tensors, machine)
+        return Result(self.name, way, self._runs, peak, tool, tensors, machine)
 
     def _do(self, work: Callable[..., T], *args: object) -> T:
         try:
             return self._pool.submit(work, *args).result()
         except BrokenProcessPool:
-            raise InputError(f"{self._contender.name} was killed, perhaps for want of memory") from None
+            raise InputError(f"{self.name} was killed, perhaps for want of memory") from None
 
 
 # What follows runs in the process of a contender, which has one server.

@@ -69,14 +69,17 @@ def _serving(
     device: str, runs: int, threads: int, batched_tokens: int | None, note: Callable[[str], None]
 ) -> Iterator[Row]:
     from app.cli.benchmark_peers import peers
-    from engine.benchmark import CASES, serving
+    from engine.benchmark import CASES, KERNEL_BY_KERNEL, serving
     from engine.device import find_device
 
-    shapes, load = CASES[find_device(device).type]
+    kind = find_device(device).type
+    shapes, load = CASES[kind]
     load = replace(load, batched_tokens=batched_tokens or load.batched_tokens)
     others = peers()
     if not others:
         note("transformers is not installed: the engine runs alone")
+    if kind == "cuda":
+        others = [KERNEL_BY_KERNEL, *others]
     for name, shape in shapes.items():
         note(
             f"{name}: {load.requests} requests, each {load.shortest}-{load.longest} tokens of prompt and "

@@ -1,6 +1,7 @@
 """Serving side by side: the same answers from all, each in a process of its own, and rows that a program can read."""
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from app.cli import main
 from app.cli.benchmark_peers import Continuous, Static
 from engine import benchmark, checkpoint
 from engine.attention import benchmark as attention
-from engine.benchmark import Contender, Engine, Load, Server, serving
+from engine.benchmark import KERNEL_BY_KERNEL, Contender, Engine, Load, Server, serving
 from engine.models import LlamaShape, Rope, build
 
 SHAPE = LlamaShape(
@@ -38,7 +39,8 @@ def test_all_give_the_same_answers(tmp_path: Path) -> None:
             if parameter.dim() > 1:
                 parameter *= 20  # or all logits are nearly alike
     checkpoint.save(model, tmp_path, {"bos_token_id": None, "eos_token_id": None})
-    servers: list[Server] = [make(tmp_path, LOAD, torch.device("cpu")) for make in (Engine, Static, Continuous)]
+    makes = Engine, pickle.loads(pickle.dumps(KERNEL_BY_KERNEL)).make, Static, Continuous
+    servers: list[Server] = [make(tmp_path, LOAD, torch.device("cpu")) for make in makes]
     first, *others = (server.serve() for server in servers)
     assert [len(answer) for answer in first] == [6] * 5
     assert len({tuple(answer) for answer in first}) == 5
