@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.checkpoint import Checkpoint
 from engine.executor import EngineExecutor, ImpossiblePlan
 from engine.kv_cache import KVCache
-from engine.meter import CudaMeter, StorageMeter
+from engine.meter import StorageMeter
 from engine.models import ModelShape
 from engine.tokens import TokenIds
 from engine.validate.answers import compare_answers
@@ -33,8 +33,9 @@ from simcore.ticks import Tick, to_seconds
 from simcore.timing import NO_CHUNKS, CalibratedTimer, Chunks
 from simcore.workload import cut_prompts, make_workload
 
+REQUESTED = "requested_bytes.all.current"
 PROBE = 64
-"""Blocks of a small pool that is made to measure one: allocators round to 512 bytes and less."""
+"""Blocks of a small pool that is made to measure one."""
 STEP_BOUND, TAIL_BOUND, RUN_BOUND = 0.10, 0.20, 0.05
 """What a prediction of time may be off on an idle machine: a step, nine of ten steps, a run from end to end."""
 
@@ -201,9 +202,15 @@ def _bytes(shape: ModelShape, device: torch.device, block_size: int, block: int,
 
 
 def allocated(device: torch.device, make: Callable[[], object]) -> tuple[int, str]:
-    """Bytes that a device's allocator hands out for what is made and kept, and which tool says so."""
-    meter = CudaMeter(device) if device.type == "cuda" else StorageMeter()
-    with meter:
+    """Bytes that a device's allocator is asked for by what is made and kept, and which tool says so.
+
+    What CUDA's allocator hands out is rounded, up to 2 MiB for large tensors: what it was asked for is compared.
+    """
+    if device.type == "cuda":
+        before = torch.cuda.memory_stats(device)[REQUESTED]
+        made = make()
+        return torch.cuda.memory_stats(device)[REQUESTED] - before, "CUDA allocator, requested"
+    with StorageMeter() as meter:
         made = make()
     held = meter.current
     del made
