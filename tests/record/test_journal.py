@@ -14,7 +14,8 @@ class Pool:
 
     def __init__(self, blocks: int) -> None:
         self.usable = range(1, blocks)
-        self.host: set[int] = set()
+        self.host: dict[int, str] = {}
+        """whose content a block of the host was given last; what is not fetched again is given up without a word"""
         self.holders: dict[int, Counter[str]] = {block: Counter() for block in self.usable}
         self.cached: dict[int, int] = {}
         """the key of each block that has one"""
@@ -36,6 +37,8 @@ class Pool:
                 self.cached[block] = key
             case "free":
                 assert key in (self.cached.get(block), None)
+                if key is None:  # a victim of the step that would have filled it
+                    self.cached.pop(block, None)
                 holders[str(request)] -= 1
                 self.holders[block] = +holders
             case "evict":
@@ -50,12 +53,11 @@ class Pool:
             case "swap_out":
                 assert holders[str(request)]
                 assert other is not None
-                assert other not in self.host
-                self.host.add(other)
+                self.host[other] = str(request)
             case "swap_in":
                 assert holders == {request: 1}
-                assert other in self.host
-                self.host.remove(other)
+                assert other is not None
+                assert self.host.pop(other) == request
             case _:
                 raise AssertionError(event)
         assert refs == self.holders[block].total()
