@@ -97,7 +97,7 @@ CASES: dict[str, tuple[dict[str, ModelShape], Load]] = {
             "GPT-2": GPT2Shape(**_SMALL, kv_heads=4, tied=True),
             "Llama, 2 KV heads": LlamaShape(**_SMALL, kv_heads=2, tied=False, rope=Rope(10_000.0)),
         },
-        Load(requests=32, shortest=64, longest=256, output=64, batched_tokens=512),
+        Load(requests=32, shortest=64, longest=256, output=64, batched_tokens=1024),
     ),
     "cuda": (
         {"Llama of 1.1 G": _TINY_LLAMA},
@@ -156,6 +156,7 @@ class Engine:
             block_size=BLOCK_SIZE,
             generate=True,
             graphs=graphs and device.type == "cuda",
+            tune_threads=device.type == "cpu",
         )
 
     @property

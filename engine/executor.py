@@ -3,6 +3,7 @@
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
+from contextlib import nullcontext
 from time import perf_counter
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from engine.graphs import DecodeGraph, DecodeGraphs
 from engine.kv_cache import HostBlocks, KVCache
 from engine.models import CausalLM
 from engine.sampling import Sampler
+from engine.threads import DecodeThreads
 from engine.tokens import Ids, TokenIds
 from simcore.memory.base import Move, MoveKind
 from simcore.scenario.workload import MOST_SAMPLES
@@ -80,14 +82,16 @@ class EngineExecutor:
         eos: frozenset[int] = frozenset(),
         path: str = "auto",
         graphs: bool = False,
+        tune_threads: bool = False,
         clock: Callable[[], float] = perf_counter,
         witnesses: Iterable[Witness] = (),
     ) -> None:
         """A pool of so many blocks, the null block included, and room for `host_blocks` that are swapped out.
 
         `path`: how decode reads the cache, see `engine.attention.decode_path`. `graphs`: launch the kernels of a decode
-        step all at once, where that path is Triton's. `clock`: seconds by which steps are timed; where others use the
-        machine too, a model on one thread is better timed by that thread's own.
+        step all at once, where that path is Triton's. `tune_threads`: find out on how many threads decode steps are
+        quickest. `clock`: seconds by which steps are timed; where others use the machine too, a model on one thread is
+        better timed by that thread's own.
         """
         shape = model.shape
         self.device = model.embed.weight.device
@@ -100,6 +104,7 @@ class EngineExecutor:
         self.path = decode_path(self.cache, path)
         """how decode reads the cache"""
         self.graphs = DecodeGraphs(model, self.cache) if graphs and self.path == "triton" else None
+        self._threads = DecodeThreads() if tune_threads else None
         self._witnesses = tuple(witnesses)
         self._clock = clock
         self.begin(workload, ids)
@@ -133,7 +138,8 @@ class EngineExecutor:
             witness.prepared(plan, self)
         graph = self._graph(plan)  # recording one is no part of the step
         begun = self._now()
-        batch, logits = self._run(plan, graph)
+        with self._threads.step(len(plan.seqs)) if self._threads and _only_decodes(plan) else nullcontext():
+            batch, logits = self._run(plan, graph)
         ended = self._choose(logits)
         spent += self._now() - begun
         self._outcomes.append(Outcome(plan.index, to_ticks(spent), ended))
@@ -146,7 +152,7 @@ class EngineExecutor:
 
     def _graph(self, plan: StepPlan) -> DecodeGraph | None:
         """What the kernels of a step can be launched with at once, if it is one of decode alone."""
-        if self.graphs is None or not plan.seqs or max(plan.counts) > 1:
+        if self.graphs is None or not _only_decodes(plan):
             return None
         return self.graphs.find(len(plan.seqs), max(len(self.tables[seq]) for seq in plan.seqs))
 
@@ -243,6 +249,11 @@ class EngineExecutor:
                     ended.add(key)
             text.length += 1
         return frozenset(ended)
+
+
+def _only_decodes(plan: StepPlan) -> bool:
+    """There are rows, and each has one new token."""
+    return max(plan.counts, default=0) == 1
 
 
 def _runs(moves: Sequence[Move]) -> Iterator[list[Move]]:

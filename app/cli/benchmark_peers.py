@@ -12,6 +12,9 @@ from torch import Tensor
 
 from engine.benchmark import BLOCK_SIZE, Contender, Load
 
+CPU_TOKENS = 512
+"""Of a step of `generate_batch`, which is slower with more: its mask has a number for each of them and each slot."""
+
 
 class Static:
     """transformers' `generate`: one batch of all requests, padded on the left, which ends with the last of them.
@@ -62,7 +65,9 @@ class Continuous:
             max_new_tokens=load.output, do_sample=False, eos_token_id=-1, pad_token_id=0
         )
         self._batching = transformers.ContinuousBatchingConfig(
-            page_size=BLOCK_SIZE, num_blocks=load.blocks, max_batch_tokens=load.batched_tokens
+            page_size=BLOCK_SIZE,
+            num_blocks=load.blocks,
+            max_batch_tokens=min(load.batched_tokens, CPU_TOKENS) if device.type == "cpu" else load.batched_tokens,
         )
 
     @property
