@@ -5,10 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.engine import needs_engine
 from app.cli.output import printable
 from simcore.errors import InputError
 
 
+@needs_engine()
 def accuracy(
     model: Annotated[
         str | None,
@@ -22,13 +24,8 @@ def accuracy(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else: an object, or a list.")] = False,
 ) -> None:
     """Ask a model for keys, copies and facts of stories whose answers are known, and count what is exactly right."""
-    try:
-        from engine.checkpoint import SHIPPED
-        from engine.labs.small import VARIANTS
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{error.name} is not installed; pip install 'kvscope[engine]' brings all that models need"
-        ) from None
+    from engine.checkpoint import SHIPPED
+    from engine.labs.small import VARIANTS
 
     names = [f"{SHIPPED}{variant}" for variant in VARIANTS] if model is None else [model]
     rows = [_row(name, documents, longest, seed) for name in names]

@@ -11,6 +11,7 @@ from app.cli.output import mention
 from simcore.export.folder import replacing
 
 
+@needs_engine()
 def calibrate(
     out: Annotated[Path, typer.Option(help="The file to write, which `[timing] calibration` names.")] = Path(
         "calibration.toml"
@@ -29,27 +30,26 @@ def calibrate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the coefficients as JSON and nothing else.")] = False,
 ) -> None:
     """Run random steps on a real model and fit a model of time to them."""
-    with needs_engine():
-        import numpy as np
+    import numpy as np
 
-        from engine.validate.calibrate import calibrate as measure
-        from engine.validate.run import expect_room
+    from engine.validate.calibrate import calibrate as measure
+    from engine.validate.run import expect_room
 
-        loaded, clock = load_model(model, device, dtype, threads, cpu_clock)
-        shape = loaded.shape
-        expect_room(blocks * block_size * shape.token_bytes, loaded.model.embed.weight.device)
-        calibration, errors = measure(
-            loaded.model,
-            name=loaded.folder.name,
-            blocks=blocks,
-            block_size=block_size,
-            max_rows=max_num_seqs,
-            max_tokens=max_num_batched_tokens,
-            max_model_len=shape.max_model_len,
-            cases=steps,
-            seed=seed,
-            clock=clock,
-        )
+    loaded, clock = load_model(model, device, dtype, threads, cpu_clock)
+    shape = loaded.shape
+    expect_room(blocks * block_size * shape.token_bytes, loaded.model.embed.weight.device)
+    calibration, errors = measure(
+        loaded.model,
+        name=loaded.folder.name,
+        blocks=blocks,
+        block_size=block_size,
+        max_rows=max_num_seqs,
+        max_tokens=max_num_batched_tokens,
+        max_model_len=shape.max_model_len,
+        cases=steps,
+        seed=seed,
+        clock=clock,
+    )
     with replacing(out) as file:
         file.write(calibration.to_toml())
     if as_json:

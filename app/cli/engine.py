@@ -29,17 +29,25 @@ CpuClock = Annotated[
     ),
 ]
 SHIPPED = "small-gqa"
+EXTRA = {"torch", "safetensors", "tokenizers", "scipy", "matplotlib"}
+"""What the extra `engine` brings."""
 
 
 @contextmanager
 def needs_engine() -> Iterator[None]:
-    """Say what to install where torch, or what comes with it, is missing."""
+    """Say what to install where torch, or what comes with it, is missing, and where a device's memory is too small."""
     try:
         yield
     except ModuleNotFoundError as error:
+        if error.name not in EXTRA:
+            raise
         raise InputError(
-            f"{error.name} is not installed; pip install 'kvscope[engine]' brings all that models need"
+            f"{error.name} is not installed; pip install -e '.[engine]' in KVScope's folder brings all that models need"
         ) from None
+    except RuntimeError as error:  # torch's own kind may not be imported here
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        raise InputError("the device has not enough memory for this; take fewer blocks, rows or tokens") from None
 
 
 def load_model(model: str, device: str, dtype: str | None, threads: int, cpu_clock: bool) -> "tuple[Checkpoint, Clock]":

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.engine import needs_engine
 from app.cli.output import printable
-from simcore.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from engine.generate import Generation, Step
 
 
+@needs_engine()
 def generate(
     prompt: Annotated[str, typer.Option(help="The text that the model goes on from.")],
     model: Annotated[
@@ -41,14 +42,9 @@ def generate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Answer a prompt with a real model, whose keys and values lie in pages."""
-    try:
-        from engine.checkpoint import find, load
-        from engine.generate import Generation
-        from engine.sampling import Sampling
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{error.name} is not installed; pip install 'kvscope[engine]' brings all that models need"
-        ) from None
+    from engine.checkpoint import find, load
+    from engine.generate import Generation
+    from engine.sampling import Sampling
 
     sampling = Sampling(temperature, top_k, top_p, seed)
     generation = Generation(

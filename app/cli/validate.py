@@ -30,6 +30,7 @@ WIDE = 120
 """Columns of a table that goes to a file or another program."""
 
 
+@needs_engine()
 def validate(
     scenario: Annotated[
         str, typer.Argument(help="A scenario's TOML file, or the name of one that comes with the product.")
@@ -53,11 +54,10 @@ def validate(
 ) -> int:
     """Play a workload on the simulator and on a real model with paged memory, and compare all that both say."""
     loaded_scenario = load_scenario(scenario, overrides or [])
-    with needs_engine():
-        from engine.validate import validate as compare
-        from engine.validate.calibrate import calibrate as measure
-        from engine.validate.charts import memory_chart, page
-        from engine.validate.run import prepare
+    from engine.validate import validate as compare
+    from engine.validate.calibrate import calibrate as measure
+    from engine.validate.charts import memory_chart, page
+    from engine.validate.run import prepare
     from simcore.scenario.calibration import Calibration
 
     loaded, clock = load_model(model, device, dtype, threads, cpu_clock)
