@@ -161,8 +161,9 @@ class EngineExecutor:
         texts = [self.texts[self.branches[seq]] for seq in plan.seqs]
         tables = [self.tables[seq] for seq in plan.seqs]
         ends = [start + count for start, count in zip(plan.starts, plan.counts, strict=True)]
+        size = self.cache.block_size
         for seq, table, end in zip(plan.seqs, tables, ends, strict=True):
-            if len(table) * self.cache.block_size < end:
+            if len(table) * size < end:
                 raise ImpossiblePlan(f"step {plan.index}: sequence {seq} has no block for its token {end}")
         spans = zip(texts, plan.starts, ends, strict=True)
         fed = np.concatenate([text.ids[start:end] for text, start, end in spans] or [_NOTHING])
@@ -172,7 +173,7 @@ class EngineExecutor:
             batch = graph.inputs.fill(tables, plan.starts, fed)
             logits = graph(len(tables))
             return batch, logits if len(rows) == len(tables) else logits[torch.tensor(rows, device=self.device)]
-        batch = Batch.of(tables, plan.starts, plan.counts, torch.from_numpy(fed), self.cache.block_size, self.device)
+        batch = Batch.of(tables, plan.starts, plan.counts, torch.from_numpy(fed), size, self.device)
         if not plan.seqs:
             return batch, self.cache.data.new_empty(0, self._model.shape.vocab_size)
         wanted = None
@@ -220,10 +221,13 @@ class EngineExecutor:
 
     def _note_sampled(self, branches: Sequence[Branch]) -> None:
         """Who is given a token in this step: these, and where the samples of a prompt begin, all of them."""
+        if self._workload.samples is None:
+            self.sampled, self.sampled_from = list(branches), list(range(len(branches)))
+            return
         self.sampled, self.sampled_from = [], []
         for place, (row, first) in enumerate(branches):
             text, samples = self.texts[row, first], 1
-            if self._workload.samples is not None and first == 0 and text.length == self._workload.prompt_len[row]:
+            if first == 0 and text.length == self._workload.prompt_len[row]:
                 samples = int(self._workload.samples[row])
             for branch in range(first, first + samples):
                 self.sampled.append((row, branch))
