@@ -7,8 +7,11 @@ tokenizer (`engine.labs.tokenizer`), so that a document's size in tokens is know
 - Recall: "In box ba is ko." among other sentences, then "What is in box ba?". It is the associative recall of
   "Zoology: Measuring and Improving Recall in Efficient Language Models", https://arxiv.org/abs/2312.04927.
 - Copying: "Say ba ko tu." and, any number of sentences later, "Again:".
-- Stories: "Mia has a red kite. Tom is in the park.", then "What color is the kite of Mia?" and "Where is Tom?". Things
-  and people recur, so only both together name a fact.
+- Stories: "The kite of Mia is red. Tom likes tea.", then "What color is the kite of Mia?" and "What does Tom like?".
+  Things and people recur, so only both together tell a color.
+
+What is asked about comes before what is asked for, as it does in the question: models learn a fact told the other way
+round much later.
 """
 
 import re
@@ -20,7 +23,7 @@ SYLLABLES = tuple(first + last for first in "bdfgklmnprsv" for last in "aeiou")
 NAMES = ("Ana", "Ben", "Eva", "Ida", "Jon", "Kim", "Leo", "Max", "Mia", "Ned", "Sam", "Tom", "Zoe")
 COLORS = ("black", "blue", "gold", "gray", "green", "pink", "red", "white")
 THINGS = ("bag", "ball", "bike", "boat", "car", "coat", "cup", "drum", "hat", "kite", "pen", "ring")
-PLACES = ("barn", "farm", "hill", "lake", "park", "shop", "town", "wood", "zoo")
+FOODS = ("bread", "cake", "corn", "eggs", "fish", "jam", "milk", "nuts", "rice", "tea")
 ANIMALS = ("bird", "cat", "cow", "dog", "duck", "fox", "frog", "hen", "mouse", "owl")
 VERBS = ("ate", "hid", "ran", "sang", "sat", "slept")
 WHEREABOUTS = ("all day", "at night", "by the road", "by the sea", "in the rain", "in the sun", "near the road")
@@ -59,10 +62,10 @@ def words(text: str) -> list[str]:
 
 
 def recall(rng: Random, size: int) -> Document:
-    """Key-value recall in about `size` tokens (at most; at least 24), of which records are at most half."""
-    keys = rng.sample(SYLLABLES, rng.randint(1, min(len(SYLLABLES), size // 12)))
+    """Key-value recall in about `size` tokens (at most; at least 24)."""
+    keys = rng.sample(SYLLABLES, min(len(SYLLABLES), _number(rng, size, 14)))
     held = {key: rng.choice(SYLLABLES) for key in keys}
-    asked = rng.sample(keys, min(len(keys), size // 24))
+    asked = rng.sample(keys, min(len(keys), 4 + size // 32))
     records = [f" In box {key} is {value}." for key, value in held.items()]
     return _document(
         rng, "recall", size, records, [Question(f" What is in box {key}?", f" {held[key]}.") for key in asked]
@@ -76,18 +79,18 @@ def copying(rng: Random, size: int) -> Document:
 
 
 def stories(rng: Random, size: int) -> Document:
-    """Who has what in which color and who is where, in about `size` tokens (at most; at least 24)."""
-    number = rng.randint(1, max(1, size // 18))
+    """Who has what in which color and who likes what, in about `size` tokens (at most; at least 24)."""
+    number = _number(rng, size, 18)
     owned = [(name, thing) for name in NAMES for thing in THINGS]
     colors = {fact: rng.choice(COLORS) for fact in rng.sample(owned, min(len(owned), number - number // 3))}
-    places = {name: rng.choice(PLACES) for name in rng.sample(NAMES, min(len(NAMES), number // 3))}
-    records = [f" {name} has a {color} {thing}." for (name, thing), color in colors.items()]
-    records += [f" {name} is in the {place}." for name, place in places.items()]
+    liked = {name: rng.choice(FOODS) for name in rng.sample(NAMES, min(len(NAMES), number // 3))}
+    records = [f" The {thing} of {name} is {color}." for (name, thing), color in colors.items()]
+    records += [f" {name} likes {food}." for name, food in liked.items()]
     questions = [
         Question(f" What color is the {thing} of {name}?", f" {color}.") for (name, thing), color in colors.items()
     ]
-    questions += [Question(f" Where is {name}?", f" in the {place}.") for name, place in places.items()]
-    return _document(rng, "stories", size, records, rng.sample(questions, min(len(questions), max(1, size // 30))))
+    questions += [Question(f" What does {name} like?", f" {food}.") for name, food in liked.items()]
+    return _document(rng, "stories", size, records, rng.sample(questions, min(len(questions), 4 + size // 48)))
 
 
 TASKS: dict[str, Callable[[Random, int], Document]] = {"recall": recall, "copying": copying, "stories": stories}
@@ -96,6 +99,12 @@ TASKS: dict[str, Callable[[Random, int], Document]] = {"recall": recall, "copyin
 def documents(task: str, sizes: Iterable[int], seed: int) -> list[Document]:
     """One document of each size (the most tokens it may have), the same ones for the same seed."""
     return [TASKS[task](Random(f"{seed} {task} {index} {size}"), size) for index, size in enumerate(sizes)]
+
+
+def _number(rng: Random, size: int, tokens: int) -> int:
+    """How many records, of so many tokens with their questions: at least half of what there is room for, or 1."""
+    most = max(1, (size - FIRST_WORD) // tokens)
+    return rng.randint((most + 1) // 2, most)
 
 
 def _document(rng: Random, task: str, size: int, records: list[str], questions: list[Question]) -> Document:

@@ -43,7 +43,7 @@ DRAWN = 0.02
 1 / sqrt(width) instead: recall is then found in half as many steps."""
 
 DECAY = 0.1
-"""Weight decay of matrices; vectors have none."""
+"""Weight decay of matrices; the rest has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,29 +127,42 @@ class Rows:
         return scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(0, 1)
 
 
+def _is_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether a parameter multiplies: neither a vector nor a table of embeddings."""
+    return parameter.dim() > 1 and not name.startswith("embed")
+
+
 class Learner:
-    """A model, and how it learns."""
+    """A model, and how it learns: its matrices by Muon (https://arxiv.org/abs/2502.16982), the rest by AdamW.
+
+    By AdamW alone recall is found in four times as many steps or more, and in one of three variants it was not found
+    at all.
+    """
 
     def __init__(self, variant: str, vocab_size: int, seed: int, device: torch.device) -> None:
         self.variant = variant
         self.model = build(small_shape(variant, vocab_size))
         self.model.initialize(seed)
         for name, parameter in self.model.named_parameters():
-            if parameter.dim() > 1 and not name.startswith("embed"):
+            if _is_matrix(name, parameter):
                 parameter.data *= parameter.shape[1] ** -0.5 / DRAWN
         self.model.to(device)
-        parameters = list(self.model.parameters())
-        groups = [
-            {"params": [p for p in parameters if p.dim() > 1], "weight_decay": DECAY},
-            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=device.type == "cuda")
+        matrices: list[Tensor] = []
+        rest: list[Tensor] = []
+        for name, parameter in self.model.named_parameters():
+            (matrices if _is_matrix(name, parameter) else rest).append(parameter)
+        self.optimizers = (
+            torch.optim.Muon(matrices, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0, fused=device.type == "cuda"),
+        )
         self.loss = torch.zeros(())
 
     def learn(self, ids: Tensor, weights: Tensor, rate: float) -> None:
         """Take one step on ids and weights [rows, size]. Nothing in it waits for the device."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         rows, size = ids.shape
         positions = torch.arange(size, device=ids.device).repeat(rows)
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=ids.device.type == "cuda"):
@@ -158,10 +171,10 @@ class Learner:
         weight = weights[:, 1:].flatten()
         answers, rest = ((weight == kind).float() for kind in (2, 1))
         answered, other = ((surprise * kind).sum() / kind.sum().clamp(min=1) for kind in (answers, rest))
-        self.optimizer.zero_grad()
         (answered + REST * other).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()  # type: ignore[no-untyped-call]
         self.loss = answered.detach()
 
 
@@ -223,9 +236,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m engine.labs.train", description="Train the small models.")
     parser.add_argument("--out", type=Path, required=True, help="folder of the weights and the tokenizer")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=24_000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="end by then, whatever was reached")
-    parser.add_argument("--tokens", type=int, default=65536, help="of a step, padding included")
+    parser.add_argument("--tokens", type=int, default=16384, help="of a step, padding included")
     sizes = [size for size, _ in LADDER]
     parser.add_argument("--longest", type=int, choices=sizes, default=CONTEXT, help="tokens of the longest documents")
     parser.add_argument("--rate", type=float, default=2e-3, help="peak of the learning rate")

@@ -16,11 +16,12 @@ def read(text: str) -> list[tuple[str, str]]:
     for sentence in re.findall(r"[^.?:]+(?:[.]|\?[^.]+[.]|:[^.]+[.])", text):
         match re.split(r"(?<=[?:])", sentence):
             case [fact]:
-                if said := re.fullmatch(r" ?(?:In box (\w+) is|(\w+ has) a) (\w+)( \w+)?\.", fact):
-                    box, owner, value, thing = said.groups()
-                    key = f"box {box}" if box else f"{owner.removesuffix(' has')}'s{thing}"
-                elif said := re.fullmatch(r" ?(\w+) is in the (\w+)\.", fact):
-                    key, value = said[1], f"in the {said[2]}"
+                if said := re.fullmatch(r" ?In (box \w+) is (\w+)\.", fact):
+                    key, value = said.groups()
+                elif said := re.fullmatch(r" ?The (\w+) of (\w+) is (\w+)\.", fact):
+                    key, value = f"{said[2]}'s {said[1]}", said[3]
+                elif said := re.fullmatch(r" ?(\w+) likes (\w+)\.", fact):
+                    key, value = said.groups()
                 elif said := re.fullmatch(r" ?Say ([a-z ]+)\.", fact):
                     key, value = "Say", said[1]
                 else:
@@ -29,7 +30,7 @@ def read(text: str) -> list[tuple[str, str]]:
                 facts[key] = value
             case [ask, answer]:
                 said = re.fullmatch(
-                    r" (?:What is in (box \w+)\?|What color is the (\w+) of (\w+)\?|Where is (\w+)\?|(Again):)", ask
+                    r" (?:What (?:is in (box \w+)|color is the (\w+) of (\w+)|does (\w+) like)\?|(Again):)", ask
                 )
                 assert said is not None, ask
                 box, thing, owner, who, again = said.groups()
@@ -82,8 +83,8 @@ def test_long_documents_are_hard() -> None:
 
     assert most("recall", r"In box") > 0.8 * len(SYLLABLES)
     assert most("copying", r"(?<=Say)(?: \w+){50,}") == 1
-    assert most("stories", r"has a \w+ kite") > 2
-    assert most("stories", r"Mia has a") > 2
+    assert most("stories", r"The kite of") > 2
+    assert most("stories", r"of Mia is") > 2
     longest = max(len(q.answer.split()) for d in documents("copying", [1024] * 200, seed=7) for q in d.questions)
     assert longest == LONGEST_COPY
 
@@ -91,4 +92,4 @@ def test_long_documents_are_hard() -> None:
 def test_a_document_by_hand() -> None:
     (document,) = documents("stories", [24], seed=1)
     assert isinstance(document, Document)
-    assert re.fullmatch(r"\w+ has a (\w+) (\w+)\. What color is the \2 of \w+\? \1\.", document.text)
+    assert re.fullmatch(r"The (\w+ of \w+) is (\w+)\. What color is the \1\? \2\.", document.text)
