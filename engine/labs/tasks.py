@@ -6,12 +6,11 @@ tokenizer (`engine.labs.tokenizer`), so that a document's size in tokens is know
 
 - Recall: "In box ba is ko." among other sentences, then "What is in box ba?". It is the associative recall of
   "Zoology: Measuring and Improving Recall in Efficient Language Models", https://arxiv.org/abs/2312.04927.
-- Copying: "Say ba ko tu." and, any number of sentences later, "Again:".
+- Copying: "Say ba ko du." and, any number of sentences later, "Again:".
 - Stories: "The kite of Mia is red. Tom likes tea.", then "What color is the kite of Mia?" and "What does Tom like?".
   Things and people recur, so only both together tell a color.
 
-What is asked about comes before what is asked for, as it does in the question: models learn a fact told the other way
-round much later.
+In facts as in questions, what is asked about comes before what is asked for.
 """
 
 import re
