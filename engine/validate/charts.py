@@ -32,7 +32,7 @@ def memory_chart(report: Report) -> bytes:
     axes.set(xlabel="time (s)", ylabel="MiB of the KV cache", title="KV cache: predicted and measured", ylim=(0, None))
     axes.margins(x=0)
     axes.grid(alpha=0.25)
-    axes.legend(loc="upper right", ncols=2)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     return buffer.getvalue()
