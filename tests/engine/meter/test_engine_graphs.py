@@ -231,7 +231,7 @@ def _model(family: str, dtype: torch.dtype) -> CausalLM:
         "max_model_len": 1024, "eps": 1e-5, "dtype": dtype,
     }  # fmt: skip
     if family == "gpt2":
-        model = build(GPT2Shape(**numbers, kv_heads=8, tied=True))
+        model = build(GPT2Shape(**{**numbers, "head_dim": 16}, kv_heads=8, tied=True))  # all heads are the hidden size
     else:
         model = build(LlamaShape(**numbers, kv_heads=2, tied=False, rope=Rope(10_000.0)))
     model.initialize(0)
