@@ -1,5 +1,6 @@
 """What others make of the same load: transformers, where it is installed. Everything here runs in its own process."""
 
+import inspect
 import logging
 from collections.abc import Sequence
 from importlib import import_module
@@ -64,8 +65,10 @@ class Continuous:
         self._generation = transformers.GenerationConfig(
             max_new_tokens=load.output, do_sample=False, eos_token_id=-1, pad_token_id=0
         )
+        known = inspect.signature(transformers.ContinuousBatchingConfig).parameters
+        size = "page_size" if "page_size" in known else "block_size"  # as it was called before 5.24
         self._batching = transformers.ContinuousBatchingConfig(
-            page_size=BLOCK_SIZE,
+            **{size: BLOCK_SIZE},
             num_blocks=load.blocks,
             max_batch_tokens=min(load.batched_tokens, CPU_TOKENS) if device.type == "cpu" else load.batched_tokens,
         )
