@@ -1,7 +1,7 @@
 """The engine's executor: carries step plans out on block tensors with a model, and measures how long each takes."""
 
 from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
 from contextlib import nullcontext
 from time import perf_counter
@@ -120,6 +120,8 @@ class EngineExecutor:
         """whose tokens the last step chose"""
         self.sampled_from: list[int] = []
         """from which row of its logits, each"""
+        self.moved: Counter[MoveKind] = Counter()
+        """blocks of tensors that were moved so far"""
         self._workload = workload
         self._ids = ids
         self._outcomes: deque[Outcome] = deque()
@@ -218,6 +220,7 @@ class EngineExecutor:
             case MoveKind.SWAP_IN:
                 assert self.host is not None
                 self.cache.swap_in(self.host, sources, targets)
+        self.moved[run[0].kind] += len(targets)
 
     def _note_sampled(self, branches: Sequence[Branch]) -> None:
         """Who is given a token in this step: these, and where the samples of a prompt begin, all of them."""

@@ -29,7 +29,7 @@ from simcore.scenario.model import DTYPE_BYTES
 from simcore.serving.plan import StepPlan
 from simcore.serving.request import Request, Sequence
 from simcore.serving.world import Observer
-from simcore.ticks import Tick, to_seconds
+from simcore.ticks import TICKS_PER_SECOND, Tick, to_seconds
 from simcore.timing import NO_CHUNKS, CalibratedTimer, Chunks
 from simcore.workload import cut_prompts, make_workload
 
@@ -297,7 +297,7 @@ def _over_time(theory: Results, witness: Witness, block: int, block_size: int) -
     count = min(len(steps["t"]), len(seen["step"]))
     columns: dict[str, NDArray[Any]] = {
         "step": np.arange(count),
-        "t": steps["t"][:count] / float(1 << 40),
+        "t": steps["t"][:count] / TICKS_PER_SECOND,
     }
     for name, used, stored in (
         ("theory", steps["blocks_used"], steps["tokens_stored"]),

@@ -5,6 +5,7 @@ whose numbers are no longer NaN, tokens that came in at the model's door, blocks
 what each slot was written for.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -39,7 +40,8 @@ COLUMNS = (
 """blocks_used: listed by some table. tokens_stored: slots of these blocks with numbers in every layer; numbers_stored:
 those numbers. tokens_pushed: that came in at the model's door. slots_written: that held nothing before the step and
 hold a token after it; slots_overwritten: that held one before. hit_tokens: of sequences that are new or back, those
-before the first token that they pushed which were not fetched from the host. strange_slots: that a row looked at,
+before the first token that they pushed which were not fetched from the host. copies, swaps_out, swaps_in: blocks that
+were moved, counted where tensors are. strange_slots: that a row looked at,
 though they were written for another position or another token."""
 
 
@@ -63,8 +65,8 @@ class Witness:
         self._skipped: set[Branch] = set()
         self._pushed = 0
         self._slots: _Slots | None = None
-        self._opened: dict[Seq, int] = {}
         self._fetched: dict[Seq, int] = {}
+        self._moved: Counter[MoveKind] = Counter()
         self._seen: set[Branch] = set()
         self._handle: torch.utils.hooks.RemovableHandle | None = None
 
@@ -117,7 +119,8 @@ class Witness:
         written, overwritten = slots.write(batch.slots.cpu().numpy(), batch.positions.cpu().numpy(), ids)
         used = sorted({block for table in executor.tables.values() for block in table})
         stored, numbers = slots.stored(used)
-        kinds = [move.kind for move in plan.moves]
+        moved = executor.moved - self._moved
+        self._moved = executor.moved.copy()
         self.steps.append(
             plan.index,
             len(used),
@@ -127,9 +130,9 @@ class Witness:
             written,
             overwritten,
             self._found(plan, executor, batch),
-            kinds.count(MoveKind.COPY),
-            kinds.count(MoveKind.SWAP_OUT),
-            kinds.count(MoveKind.SWAP_IN),
+            moved[MoveKind.COPY],
+            moved[MoveKind.SWAP_OUT],
+            moved[MoveKind.SWAP_IN],
             self._strange(executor, plan, batch),
             int(logits.isnan().sum()),
         )
@@ -176,7 +179,8 @@ class Witness:
 
 def _first_positions(batch: Batch) -> list[int]:
     first = batch.cu_q[:-1].long()
-    return [int(position) for position in batch.positions[first].tolist()]
+    positions: list[int] = batch.positions[first].tolist()
+    return positions
 
 
 class _Slots:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from engine.checkpoint import Checkpoint
+from engine.executor import EngineExecutor
 from engine.validate import Report, validate
 from engine.validate.charts import memory_chart, page
 from engine.validate.report import Row, equal, off
@@ -127,6 +128,17 @@ def forgets_to_fetch_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PagedMemory, "_swap_in", mutant)
 
 
+def moves_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulator lists a copy once, but the engine makes it twice: only who counts tensors sees it."""
+    move = EngineExecutor._move
+
+    def mutant(self: EngineExecutor, run: Any) -> None:
+        move(self, run)
+        move(self, run)
+
+    monkeypatch.setattr(EngineExecutor, "_move", mutant)
+
+
 def fetches_in_the_wrong_order(monkeypatch: pytest.MonkeyPatch) -> None:
     swap_in = PagedMemory._swap_in
 
@@ -196,6 +208,7 @@ MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], dict[str, Any], str]] 
     (writes_into_what_others_read, SAMPLES, "hold something else"),
     (takes_a_block_too_few, {}, "carried out"),
     (forgets_to_fetch_a_block, SWAP, "hold something else"),
+    (moves_twice, SAMPLES, "blocks copied"),
     (fetches_in_the_wrong_order, SWAP, "hold something else"),
     (counts_a_token_too_many, {}, "tokens pushed"),
     (counts_shared_blocks_twice, PREFIXES, "tokens stored"),
