@@ -17,8 +17,9 @@ from tokenizers import Tokenizer
 from engine import weights
 from engine.device import find_device
 from engine.models import CausalLM, ModelShape, build
-from engine.models.config import read_json, read_shape, write_shape
+from engine.models.config import read_shape, write_shape
 from simcore.errors import InputError
+from simcore.scenario.huggingface import read_json
 from simcore.scenario.model import ModelSection
 from simcore.schema import shown
 

@@ -14,9 +14,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from engine.models import CausalLM, Source
-from engine.models.config import read_json
 from simcore.errors import InputError, UnsupportedError
 from simcore.geometry import as_binary
+from simcore.scenario.huggingface import read_json
 from simcore.schema import shown
 
 FILE = "model.safetensors"

@@ -5,7 +5,6 @@ The keys, and what they mean where they are missing, are those of transformers' 
 than it was trained with answers all the same, only worse.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,9 +17,6 @@ from engine.models.rope import LinearScaling, Llama3Scaling, Rope
 from engine.models.shape import GPT2Shape, LlamaShape, ModelShape
 from simcore.errors import InputError, UnsupportedError
 from simcore.schema import shown
-
-MAX_BYTES = 1 << 24
-"""A larger file is no configuration."""
 
 DTYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "float64")}
 
@@ -102,21 +98,6 @@ class _Llama3(_Linear):
 
 
 K = TypeVar("K", bound=_Keys)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises InputError where there is none."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
-        values = json.loads(text) if len(text) <= MAX_BYTES else None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
-    except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: must hold one JSON object")
-    return values
 
 
 def read_shape(

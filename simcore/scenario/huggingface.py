@@ -143,7 +143,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:36]} ..."
 
 
-def _read(path: Path) -> _Config:
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises InputError where there is none."""
     try:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
@@ -153,7 +154,12 @@ def _read(path: Path) -> _Config:
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
-        raise InputError(f"{path}: is no config.json: it must hold one JSON object")
+        raise InputError(f"{path}: must hold one JSON object")
+    return values
+
+
+def _read(path: Path) -> _Config:
+    values = read_json(path)
     for wrapper in ("text_config", "llm_config", "language_config"):  # of models that also see or hear
         if isinstance(values.get(wrapper), dict):
             values = values | values[wrapper]

@@ -95,7 +95,7 @@ SCENARIOS = {
     "nan.toml": "nan.toml: metrics.slo.ttft is nan, but must be a number, above 0 (s)",
     "steering.toml": f'steering.toml: "\\u001b[31m" is not a key; a scenario has {SECTIONS}',
     "pruning.toml": "pruning.toml: pruning: dropping tokens of live requests cannot be simulated yet",
-    "config.toml": "config.toml: model: {here}/bare.toml: is no config.json: it must hold one JSON object",
+    "config.toml": "config.toml: model: {here}/bare.toml: must hold one JSON object",
 }
 """A scenario's file, and what `simulate` and `scenario check` say of it."""
 

@@ -236,9 +236,9 @@ LLAMA = CONFIGS["llama-3-8b"]
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ("", "is no config.json"),
-        ("[1, 2]", "is no config.json"),
-        ("[" * 100_000, "is no config.json"),
+        ("", "must hold one JSON object"),
+        ("[1, 2]", "must hold one JSON object"),
+        ("[" * 100_000, "must hold one JSON object"),
         ('{"model_type": "llama"}', "hidden_size is missing"),
         ({**LLAMA, "num_attention_heads": None}, "num_attention_heads is missing"),
         ({**LLAMA, "num_hidden_layers": 0}, "num_hidden_layers must be a whole number from 1 to 100,000, not 0"),
