@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from simcore.errors import InputError
 from simcore.scenario.workload import WorkloadSection
 from simcore.schema import Misfit
-from simcore.workload import Workload, make_workload
+from simcore.workload import Workload, cut_prompts, make_workload
 from simcore.workload.build import drop_empty, window
-from simcore.workload.columns import OPEN
+from simcore.workload.columns import OPEN, Runs
 
 
 def vidur(path: Path, rows: list[tuple[float, int, int]]) -> Path:
@@ -244,3 +244,19 @@ def test_a_section_written_and_read_is_the_same(keys: dict[str, Any]) -> None:
     section = WorkloadSection.model_validate(keys)
     written = section.model_dump(mode="json", exclude_none=True)
     assert WorkloadSection.model_validate(written) == section
+
+
+def test_prompts_are_cut_with_what_they_share() -> None:
+    """Runs end where the cut prompt does; one that begins behind it is left out, and so is its source."""
+    runs = Runs(
+        offsets=np.array([0, 2, 2, 5]),
+        source=np.array([1, 2, 1, 3, 4]),
+        length=np.array([4, 4, 2, 4, 3]),
+        start=np.array([0, 5, 0, 7, 0]),
+    )
+    workload = Workload("hand", np.zeros(3), np.array([9, 3, 9]), np.array([1, 1, 1]), runs=runs)
+    cut = cut_prompts(workload, 6)
+    assert cut.prompt_len.tolist() == [6, 3, 6]
+    assert cut.runs is not None
+    assert [cut.runs.of(row) for row in range(3)] == [[(1, 0, 4), (2, 5, 2)], [], [(1, 0, 2), (3, 7, 4)]]
+    assert cut_prompts(workload, 100).prompt_len.tolist() == [9, 3, 9]
