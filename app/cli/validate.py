@@ -87,11 +87,12 @@ def validate(
         with folder.filled() as place:
             import polars as pl
 
-            chart = memory_chart(report)
+            chart = memory_chart(report) if report.steps else None  # a plan that nobody could carry out
             (place / "scenario.toml").write_text(prepared.scenario.to_toml(), encoding="utf-8", newline="\n")
             write_json(place / "validation.json", document)
             write_parquet(place / "steps.parquet", pl.DataFrame(report.steps))
-            (place / "memory.png").write_bytes(chart)
+            if chart is not None:
+                (place / "memory.png").write_bytes(chart)
             text = page(
                 report, f"{loaded_scenario.name} on {loaded.folder.name}, {device}", chart, strict_time=strict_time
             )

@@ -38,7 +38,7 @@ def memory_chart(report: Report) -> bytes:
     return buffer.getvalue()
 
 
-def page(report: Report, title: str, chart: bytes, *, strict_time: bool) -> str:
+def page(report: Report, title: str, chart: bytes | None, *, strict_time: bool) -> str:
     """One HTML file with the picture in it and every row."""
     verdict = "everything agrees" if report.ok(strict_time=strict_time) else "something disagrees"
     rows = "\n".join(
@@ -49,7 +49,11 @@ def page(report: Report, title: str, chart: bytes, *, strict_time: bool) -> str:
     )
     notes = "\n".join(f"<li>{escape(note)}</li>" for note in report.notes)
     return _PAGE.format(
-        title=escape(title), verdict=verdict, rows=rows, notes=notes, chart=base64.b64encode(chart).decode()
+        title=escape(title),
+        verdict=verdict,
+        rows=rows,
+        notes=notes,
+        chart="" if chart is None else _PICTURE.format(base64.b64encode(chart).decode()),
     )
 
 
@@ -62,6 +66,8 @@ def number(value: float) -> str:
     return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.1f}"
 
 
+_PICTURE = '<img alt="Bytes of the KV cache over time, predicted and measured" src="data:image/png;base64,{}">'
+
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>KVScope: {title}</title><style>
 body {{ font: 15px/1.45 system-ui, sans-serif; max-width: 1000px; margin: 2rem auto; padding: 0 1rem; color: #111827 }}
@@ -71,7 +77,7 @@ td:nth-child(n+4):not(:nth-child(6)) {{ text-align: right }}
 .ok td:first-child {{ color: #15803d }} .bad {{ background: #fef2f2 }} .bad td:first-child {{ color: #b91c1c }}
 </style></head><body>
 <h1>Simulator and engine: {verdict}</h1><p>{title}</p>
-<img alt="Bytes of the KV cache over time, predicted and measured" src="data:image/png;base64,{chart}">
+{chart}
 <table><tr><th></th><th>check</th><th>kind</th><th>predicted</th><th>measured</th><th>unit</th><th>error</th>
 <th>bound</th></tr>
 {rows}

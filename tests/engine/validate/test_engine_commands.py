@@ -79,6 +79,20 @@ def test_a_wrong_simulator_is_exit_code_1(
     assert json.loads((out / "validation.json").read_text(encoding="utf-8"))["verdict"] == "failed"
 
 
+def test_a_plan_that_cannot_be_carried_out_is_reported_too(
+    folder: Path, scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from simcore.memory.pool import BlockPool
+
+    take = BlockPool.take
+    monkeypatch.setattr(BlockPool, "take", lambda self, n, seq: take(self, n - 1 if n > 2 else n, seq))
+    out = tmp_path / "out"
+    assert main(["validate", str(scenario), "--model", str(folder), "--no-time", "--out", str(out)]) == 1
+    assert "has no block for its token" in capsys.readouterr().out
+    assert not (out / "memory.png").exists()
+    assert "<img" not in (out / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_calibration_is_what_a_scenario_reads(
     folder: Path, scenario: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
