@@ -99,9 +99,8 @@ class Memory(Protocol):
     def fork(self, parent: Sequence, child: Sequence) -> None:
         """A new branch has all that its parent has; what is full stays shared, and who writes first takes a copy."""
 
-    def swap_out(self, sequence: Sequence) -> bool:
-        """Keep what a running sequence has computed on the host; it is released next. False: there is no room."""
-        ...
+    def swap_out(self, sequence: Sequence) -> None:
+        """Keep what a running sequence has computed on the host, if all of it has room there; it is released next."""
 
     def release(self, sequence: Sequence, returns: bool) -> None:
         """Let go of all that a sequence holds in the pool; whether it is only preempted and will come back."""

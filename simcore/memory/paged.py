@@ -114,16 +114,15 @@ class PagedMemory:
             self._name(child)
         child.horizon = parent.horizon = parent.computed + 1  # to be asked before either writes
 
-    def swap_out(self, sequence: Sequence) -> bool:
+    def swap_out(self, sequence: Sequence) -> None:
         blocks = sequence.tables[0][: -(-sequence.computed // self.block_size)]
         if self.host is None or len(blocks) > self.host.free:
-            return False
+            return
         sequence.swapped, sequence.stored = self.host.take(len(blocks)), sequence.computed
         for place, (block, target) in enumerate(zip(blocks, sequence.swapped, strict=True)):
             self.moves.append(Move(MoveKind.SWAP_OUT, sequence.id, 0, place, block, target))
             if self.journal is not None:
                 self.journal.write(Event.SWAP_OUT, block, sequence.id, 0, self.pool.holders(block), target)
-        return True
 
     def release(self, sequence: Sequence, returns: bool) -> None:
         pool, table = self.pool, sequence.tables[0]

@@ -55,13 +55,11 @@ class Scheduler:
         watermark: int = 0,
         list_rows: bool = False,
         keep_unwritten: bool = True,
-        owners: "array[int] | None" = None,
     ) -> None:
         """Whenever a waiting sequence is admitted beside running ones, `watermark` blocks stay free.
 
         An executor that runs a model needs the rows of its plans listed; one that asks a timer needs only the totals.
         With `keep_unwritten` a victim leaves blocks in the prefix cache that its step would have filled, as in vLLM.
-        `owners` has the workload's row of every sequence by its number; servers of one world share it.
         """
         self.memory = memory
         self.waiting = QUEUES[options.policy]()
@@ -70,7 +68,8 @@ class Scheduler:
         self.steps = 0
         """plans made so far; the index of the next"""
         self.preemptions = 0
-        self.owners = array("q") if owners is None else owners
+        self.owners = array("q")
+        """the workload's row of every sequence, by its number"""
         self._options = options
         self._max_model_len = max_model_len
         self._watermark = watermark
