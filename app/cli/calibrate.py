@@ -38,19 +38,19 @@ def calibrate(
     loaded, clock = load_model(model, device, dtype, threads, cpu_clock)
     shape = loaded.shape
     expect_room(blocks * block_size * shape.token_bytes, loaded.model.embed.weight.device)
-    calibration, errors = measure(
-        loaded.model,
-        name=loaded.folder.name,
-        blocks=blocks,
-        block_size=block_size,
-        max_rows=max_num_seqs,
-        max_tokens=max_num_batched_tokens,
-        max_model_len=shape.max_model_len,
-        cases=steps,
-        seed=seed,
-        clock=clock,
-    )
-    with replacing(out) as file:
+    with replacing(out) as file:  # where nothing can be written, no time is spent
+        calibration, errors = measure(
+            loaded.model,
+            name=loaded.folder.name,
+            blocks=blocks,
+            block_size=block_size,
+            max_rows=max_num_seqs,
+            max_tokens=max_num_batched_tokens,
+            max_model_len=shape.max_model_len,
+            cases=steps,
+            seed=seed,
+            clock=clock,
+        )
         file.write(calibration.to_toml())
     if as_json:
         typer.echo(json.dumps(calibration.model_dump(mode="json"), indent=2))
