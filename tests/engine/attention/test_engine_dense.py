@@ -97,6 +97,7 @@ def test_no_sequences():
     assert DenseAttention([])(0, q, k, v).shape == (0, 4, 8)
 
 
+@pytest.mark.filterwarnings("ignore:Warning. Profiler clears events")  # torch 2.11 says so of every profile
 def test_standard_attention_holds_all_weights_and_fused_attention_does_not():
     heads, tokens = 4, 512
     q, k, v = packed([tokens], heads, heads, dtype=torch.float32)
