@@ -70,6 +70,20 @@ class OneOf:
         return core_schema.literal_schema(list(self.names))
 
 
+class Tables:
+    """Annotates a key whose value is one of several tables, told apart by their first key."""
+
+    @property
+    def sections(self) -> "list[type[Section]]":
+        """The tables."""
+        raise NotImplementedError
+
+    @property
+    def allowed(self) -> str:
+        """The end of a sentence "KEY must be ..."."""
+        raise NotImplementedError
+
+
 def not_yet(value: bool | str, what: str) -> BeforeValidator:
     """Annotates a key that has a right value which this version cannot simulate; `what` begins the sentence."""
 
@@ -140,7 +154,7 @@ def keys(
         info = _describe(prefix + name, field, _default(section, field), when)
         yield info
         inner = info.path + ("[]." if info.type.startswith("list") else ".")
-        yield from _variants([kind for kind in _unfold(field.annotation).kinds if _is_section(kind)], inner, when)
+        yield from _variants([kind for kind in _unfold_field(field).kinds if _is_section(kind)], inner, when)
 
 
 def _variants(sections: list[type[BaseModel]], prefix: str, when: Mapping[str, str]) -> Iterator[KeyInfo]:
@@ -156,8 +170,8 @@ def _variants(sections: list[type[BaseModel]], prefix: str, when: Mapping[str, s
 
 
 def _describe(path: str, field: FieldInfo, default: Any, when: Mapping[str, str]) -> KeyInfo:
-    unfolded = _unfold(field.annotation)
-    notes = [*unfolded.notes, *field.metadata]
+    unfolded = _unfold_field(field)
+    notes = unfolded.notes
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     names = [note.names for note in notes if isinstance(note, OneOf)]
     names += [get_args(kind) for kind in unfolded.kinds if get_origin(kind) is Literal]
@@ -170,7 +184,7 @@ def _describe(path: str, field: FieldInfo, default: Any, when: Mapping[str, str]
         unit=str(extra.get("unit", "")),
         choices=tuple(str(name) for group in names for name in group),
         limits={name: getattr(note, name) for name in _RELATIONS for note in notes if hasattr(note, name)},
-        words=str(extra.get("allowed", "")),
+        words=str(extra.get("allowed", "")) or next((note.allowed for note in notes if isinstance(note, Tables)), ""),
         help=field.description or "",
         when=when,
     )
@@ -180,7 +194,7 @@ def _default(section: type[BaseModel], field: FieldInfo) -> Any:
     """A key's default; where it hangs on other keys, the first that it has for one of their values."""
     others: list[dict[str, Any]] = [{}]
     for name, other in section.model_fields.items():
-        choices = [choice for kind in _unfold(other.annotation).kinds for choice in get_args(kind)]
+        choices = [choice for kind in _unfold_field(other).kinds for choice in get_args(kind)]
         others += [{name: choice} for choice in choices or [""]]
     defaults = (field.get_default(call_default_factory=True, validated_data=data) for data in others)
     return next((default for default in defaults if default is not None), None)
@@ -193,6 +207,16 @@ class _Unfolded:
     kinds: list[Any]
     notes: list[Any]
     is_list: bool = False
+
+
+def _unfold_field(field: FieldInfo) -> _Unfolded:
+    """pydantic keeps what annotates a field's type as a whole apart from the type."""
+    unfolded = _unfold(field.annotation)
+    unfolded.notes += field.metadata
+    for note in unfolded.notes:
+        if isinstance(note, Tables):
+            unfolded.kinds = list(note.sections)
+    return unfolded
 
 
 def _unfold(hint: Any) -> _Unfolded:

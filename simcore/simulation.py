@@ -7,10 +7,7 @@ import numpy as np
 
 from simcore.errors import InputError
 from simcore.geometry import PoolSize, pool_size
-from simcore.memory.keys import BlockKeys
-from simcore.memory.paged import PagedMemory
-from simcore.memory.pool import BlockPool, HostPool
-from simcore.policies.eviction import EVICTION
+from simcore.memory.build import make_memory
 from simcore.record.journal import Journal
 from simcore.record.recorder import Recorder
 from simcore.record.results import Results
@@ -49,20 +46,18 @@ class Simulation:
         self.workload = make_workload(scenario.workload, scenario.seed) if workload is None else workload
 
         _check(self.workload)
-        options, block_size = scenario.memory, scenario.memory.block_size
         self._with_journal = journal
         self._journal = Journal() if journal or step_log is not None else None
-        eviction = EVICTION[options.eviction.policy]()
-        keys = BlockKeys(self.workload, block_size) if options.prefix_caching else None
-        host = HostPool(options.swap_blocks or self.pool.blocks) if scenario.scheduler.preemption == "swap" else None
-        memory = PagedMemory(BlockPool(self.pool.blocks, eviction, self._journal), block_size, keys, host)
+        if timer is None and executor is None:
+            timer = make_timer(scenario)
+        memory = make_memory(scenario, self.pool.blocks, self.workload, timer, self._journal)
         scheduler = Scheduler(
             scenario.scheduler,
             memory,
             scenario.max_model_len,
             watermark=int(scenario.scheduler.watermark * self.pool.blocks),
             list_rows=step_log is not None or executor is not None,
-            keep_unwritten=options.keep_unwritten,
+            keep_unwritten=scenario.memory.keep_unwritten,
         )
         self._recorder = Recorder(scheduler, len(self.workload))
         watching: list[Observer] = [self._recorder, *observers]
@@ -71,7 +66,7 @@ class Simulation:
         self._world = World(
             self.workload,
             scheduler,
-            TimedExecutor(make_timer(scenario) if timer is None else timer) if executor is None else executor,
+            executor or TimedExecutor(timer or make_timer(scenario)),
             watching,
             max_steps=scenario.scheduler.max_steps,
         )

@@ -1,5 +1,6 @@
 """What the scheduler asks of a memory, whatever lies below: paged pool, radix tree or contiguous slots."""
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -71,6 +72,20 @@ class Memory(Protocol):
         """Changes whenever a sequence that was refused as a `whole` might be admitted now; until then it will not."""
         ...
 
+    @property
+    def blocks(self) -> int:
+        """Of the pool, the null block included."""
+        ...
+
+    @property
+    def free(self) -> int:
+        """Blocks that nobody holds, cached ones included."""
+        ...
+
+    def free_queue(self) -> Iterator[Block]:
+        """The free blocks in the order in which they will be handed out."""
+        ...
+
     def turn(self, step: int, now: Tick) -> None:
         """What follows happens in `step`, at `now`."""
 
@@ -95,6 +110,9 @@ class Memory(Protocol):
         None: no room, and nothing has changed.
         """
         ...
+
+    def expect(self, sequence: Sequence) -> None:
+        """It waits to be admitted, and will be looked up."""
 
     def fork(self, parent: Sequence, child: Sequence) -> None:
         """A new branch has all that its parent has; what is full stays shared, and who writes first takes a copy."""

@@ -4,13 +4,14 @@ https://arxiv.org/abs/2309.06180. The rules are those of vLLM 0.33's KV-cache ma
 """
 
 from bisect import bisect_left
+from collections.abc import Iterator
 
 from simcore.memory.base import Growth, Hit, Move, MoveKind
 from simcore.memory.keys import PRIVATE_KEYS, BlockKeys
 from simcore.memory.pool import BlockPool, HostPool
 from simcore.policies.eviction import Block
 from simcore.record.journal import Event, Journal
-from simcore.serving.request import Sequence
+from simcore.serving.request import ALL, Sequence
 from simcore.ticks import Tick
 
 NO_HIT = Hit(0, 0, [], [])
@@ -29,7 +30,7 @@ class PagedMemory:
         self.block_size = block_size
         self.moves: list[Move] = []
         self._keys = keys
-        self._promptly = pool.journal is not None or pool.eviction.hears_inserts
+        self._promptly = pool.prompt
         self._slots = 0  # tokens that all tables together have room for, shared blocks counted each time
 
     @property
@@ -44,10 +45,19 @@ class PagedMemory:
     def chances(self) -> int:
         return self.pool.chances
 
+    @property
+    def blocks(self) -> int:
+        return self.pool.blocks
+
+    @property
+    def free(self) -> int:
+        return self.pool.free
+
+    def free_queue(self) -> Iterator[Block]:
+        return self.pool.free_queue()
+
     def turn(self, step: int, now: Tick) -> None:
-        self.pool.now = now
-        if self.pool.journal is not None:
-            self.pool.journal.turn(step, now)
+        self.pool.turn(step, now)
 
     def lookup(self, sequence: Sequence) -> Hit:
         """At least one token must be computed to get logits, so a prompt that is cached whole hits one block less."""
@@ -72,7 +82,11 @@ class PagedMemory:
         need = -(-reach // size) - hits
         if need > room:
             return False
-        pool.share(hit.blocks, sequence.id)
+        if self._promptly:
+            self._tell(sequence)
+            if pool.eviction.hears_queue:
+                pool.eviction.unexpect(sequence.keys[: sequence.named])
+        pool.share(hit.blocks, sequence.keys[:hits], sequence.id)
         blocks = pool.take(need, sequence.id)
         if sequence.swapped:
             self._swap_in(sequence, hit, blocks)
@@ -104,6 +118,12 @@ class PagedMemory:
         self._register(sequence, reach)
         return growth
 
+    def expect(self, sequence: Sequence) -> None:
+        if self._keys is not None and self.pool.eviction.hears_queue:
+            if not sequence.keys:
+                self._name(sequence)
+            self.pool.eviction.expect(sequence.keys[: sequence.named])
+
     def fork(self, parent: Sequence, child: Sequence) -> None:
         table = parent.tables[0]
         self.pool.fork(table, child.id)
@@ -126,6 +146,8 @@ class PagedMemory:
 
     def release(self, sequence: Sequence, returns: bool) -> None:
         pool, table = self.pool, sequence.tables[0]
+        if self._promptly:
+            self._tell(sequence)
         self._register(sequence, sequence.computed)
         full = sequence.computed // self.block_size
         if sequence.registered > full:  # its chunk of this step was taken back
@@ -138,6 +160,9 @@ class PagedMemory:
         self._slots -= len(table) * self.block_size
         sequence.tables = [[]]
         sequence.registered = sequence.horizon = 0
+        sequence.worth = ALL
+        if returns:
+            self.expect(sequence)
 
     def fits(self, tokens: int) -> bool:
         return tokens <= (self.pool.blocks - 1) * self.block_size
@@ -163,19 +188,30 @@ class PagedMemory:
         self.host.give_back(sequence.swapped)
         sequence.swapped, sequence.stored = [], 0
 
+    def _tell(self, sequence: Sequence) -> None:
+        """Policies want to know whose doing it is what happens next."""
+        use, request = self.pool.use, sequence.request
+        use.row, use.priority, use.category = request.row, request.priority, request.category
+
     def _register(self, sequence: Sequence, reach: int) -> None:
         """Cache the blocks that are full once `reach` tokens are computed: in the step that fills them, not after.
 
-        Unless somebody keeps a record, a private block just counts as cached: nobody else could hit it.
+        Unless somebody wants to know at once, a private block just counts as cached: nobody else could hit it.
         """
         table = sequence.tables[0]
         sequence.horizon = len(table) * self.block_size + 1
         if self._keys is None:
             return
-        first, full = sequence.registered, reach // self.block_size
+        first, full = sequence.registered, min(reach // self.block_size, sequence.worth)
         if full > first:
+            if self._promptly:
+                self._tell(sequence)
+                use = self.pool.use
+                use.place, use.before = first, sequence.keys[first - 1] if first else 0
             if first < sequence.named or self._promptly:
-                self.pool.register(table[first:full], sequence.keys[first:full], sequence.id)
+                admitted = self.pool.register(table[first:full], sequence.keys[first:full], sequence.id)
+                if first + admitted < full:
+                    full = sequence.worth = first + admitted
             sequence.registered = full
         if full < len(table) and (full < sequence.named or self._promptly):
             sequence.horizon -= 1  # to be asked when the last block is full, not only when it overflows

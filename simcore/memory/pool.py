@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from simcore.memory.keys import PRIVATE_KEYS, Key
-from simcore.policies.eviction import Block, Eviction
+from simcore.policies.admission import Admission, Everything
+from simcore.policies.eviction import Block, EvictionOrder, Setting, Use
 from simcore.record.journal import NOBODY, Event, Journal
 from simcore.ticks import Tick
 
@@ -28,7 +29,15 @@ class BlockPool:
     that others hold too takes a copy of its own first (copy-on-write: https://arxiv.org/abs/2309.06180, section 4.4).
     """
 
-    def __init__(self, blocks: int, eviction: Eviction, journal: Journal | None = None) -> None:
+    def __init__(
+        self,
+        blocks: int,
+        eviction: EvictionOrder,
+        journal: Journal | None = None,
+        admission: Admission | None = None,
+        setting: Setting | None = None,
+    ) -> None:
+        """The policies begin anew, in their `setting`; without an admission policy everything is cached."""
         self.blocks = blocks
         """size of the pool, the null block included"""
         self.free = blocks - 1
@@ -40,14 +49,34 @@ class BlockPool:
         self.chances = 0
         """how often blocks were released or content was cached: what was refused before may be granted after either"""
         self.journal = journal
-        self.now: Tick = 0
+        self.use = Use()
+        """whose doing it is what happens next, for the policies to know"""
         self.eviction = eviction
+        self.admission = admission or Everything()
+        setting = setting or Setting(blocks - 1)
+        self.eviction.begin(setting)
+        self.admission.start(setting)
         self._uncached: list[Block] = []  # freed; the end is the head of the queue
         self._unused = 1  # the first block that was never used
         self._cached: dict[Key, Block] = {}
         self._twins: dict[Key, list[Block]] = {}  # the later blocks of a key that several have, oldest first
         self._keys: dict[Block, Key] = {}  # of the blocks in the two maps above
         self._holders: dict[Block, int] = {}  # of the same blocks, and of others that several hold; of all else it is 1
+
+    @property
+    def prompt(self) -> bool:
+        """Whether it has to be told at once of each block that is full, and not only of those that others could hit."""
+        return self.journal is not None or self.eviction.hears_private or not self.admission.admits_all
+
+    def turn(self, step: int, now: Tick) -> None:
+        """What follows happens in `step`, at `now`."""
+        self.use.now = now
+        if self.journal is not None:
+            self.journal.turn(step, now)
+        if self.eviction.expires:
+            expired = self.eviction.expired(now)
+            self._forget_idle(expired)
+            self._uncached += expired
 
     def free_queue(self) -> Iterator[Block]:
         """The free blocks in the order in which they will be handed out."""
@@ -71,13 +100,13 @@ class BlockPool:
         holders = self._holders
         return sum(not holders[block] for block in blocks)
 
-    def share(self, blocks: list[Block], sequence: int) -> None:
-        """One more sequence holds blocks that were found."""
+    def share(self, blocks: list[Block], keys: Sequence[Key], sequence: int) -> None:
+        """One more sequence holds blocks that were found under these keys."""
         holders = self._holders
         woken = [block for block in blocks if not holders[block]]
         for block in blocks:
             holders[block] += 1
-        self.eviction.pin(woken)
+        self.eviction.shared(blocks, keys, woken, self.use)
         self.idle -= len(woken)
         self.free -= len(woken)
         if self.journal is not None:
@@ -104,15 +133,22 @@ class BlockPool:
                 self.journal.write(Event.ALLOCATE, block, sequence, 0, 1)
         return blocks
 
-    def register(self, blocks: list[Block], keys: Sequence[Key], sequence: int) -> None:
-        """Cache full blocks that one sequence holds under the keys of their content."""
-        self.eviction.insert(blocks, keys, self.now)
+    def register(self, blocks: list[Block], keys: Sequence[Key], sequence: int) -> int:
+        """Cache full blocks that one sequence holds under the keys of their content; returns how many were admitted.
+
+        `use` is that of the first of them.
+        """
+        if not self.admission.admits_all:
+            blocks = blocks[: self._count_admitted(keys)]
+            keys = keys[: len(blocks)]
+        self.eviction.registered(blocks, keys, self.use)
         recorded = self.journal is not None  # a journal tells of every block what was in it
         if entries := [(b, key) for b, key in zip(blocks, keys, strict=True) if recorded or key < PRIVATE_KEYS]:
             self._enter(entries)
         if self.journal is not None:
             for block, key in zip(blocks, keys, strict=True):
                 self.journal.write(Event.REGISTER, block, sequence, key, 1)
+        return len(blocks)
 
     def publish(self, blocks: list[Block], keys: Sequence[Key]) -> None:
         """Let the private ones among registered blocks be found: their request will come back."""
@@ -121,6 +157,7 @@ class BlockPool:
 
     def unregister(self, blocks: Sequence[Block]) -> None:
         """Registered blocks that one sequence holds will not be filled after all: nobody may find them."""
+        self.eviction.unregistered(blocks)
         for block in blocks:
             key = self._keys.pop(block, None)
             if key is not None:
@@ -166,7 +203,8 @@ class BlockPool:
             uncached = [block for block in uncached if not self._has_other_holder(block)]
             idle = [block for block in idle if not self._has_other_holder(block)]
         self._uncached += uncached
-        self.eviction.unpin(idle, self.now)
+        self.use.place, self.use.before = registered, 0
+        self.eviction.released(idle, self.use)
         self.idle += len(idle)
         self.free += len(uncached) + len(idle)
 
@@ -190,20 +228,36 @@ class BlockPool:
             del self._holders[block]
         return holders > 1
 
+    def _count_admitted(self, keys: Sequence[Key]) -> int:
+        use = self.use
+        place, before = use.place, use.before
+        admitted = 0
+        for use.place, key in enumerate(keys, place):
+            if not self.admission.admits(key, use):
+                break
+            use.before = key
+            admitted += 1
+        use.place, use.before = place, before
+        return admitted
+
     def _evict(self, count: int) -> list[Block]:
         victims = self.eviction.victims(count)
-        self.evictions += count
-        self.idle -= count
+        self._forget_idle(victims)
+        return victims
+
+    def _forget_idle(self, blocks: list[Block]) -> None:
+        """What these idle blocks hold is gone."""
+        self.evictions += len(blocks)
+        self.idle -= len(blocks)
         if self.journal is not None:
-            for block in victims:
+            for block in blocks:
                 self.journal.write(Event.EVICT, block, NOBODY, self._keys.get(block, 0), 0)
         if self._keys:
-            for block in victims:
+            for block in blocks:
                 key = self._keys.pop(block, None)
                 if key is not None:
                     del self._holders[block]
                     self._forget(block, key)
-        return victims
 
     def _forget(self, block: Block, key: Key) -> None:
         twins = self._twins.get(key)

@@ -4,7 +4,7 @@ import json
 from typing import TextIO
 from zlib import crc32
 
-from simcore.memory.paged import PagedMemory
+from simcore.memory.base import Memory
 from simcore.record.journal import Event, Journal
 from simcore.serving.plan import StepPlan
 from simcore.serving.request import Request, Sequence
@@ -15,10 +15,10 @@ from simcore.workload.columns import Workload
 class StepLog:
     """Writes a line when a step has been committed. It needs a journal, which tells what was evicted."""
 
-    def __init__(self, file: TextIO, workload: Workload, memory: PagedMemory, journal: Journal) -> None:
+    def __init__(self, file: TextIO, workload: Workload, memory: Memory, journal: Journal) -> None:
         self._file = file
         self._workload = workload
-        self._pool = memory.pool
+        self._memory = memory
         self._journal = journal
         self._mark = 0
         self._checksum = 0
@@ -51,7 +51,7 @@ class StepLog:
             "preempted": [ids[seq] for seq in plan.preempted],
             "hits": {ids[seq]: opening.hit for seq, opening in plan.opened.items()},
             "evicted": len(evicted),
-            "free_sched": self._pool.free,
+            "free_sched": self._memory.free,
             "blocks": blocks,
             "evicted_ids": evicted,
         }
@@ -60,10 +60,10 @@ class StepLog:
 
     def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
         self._line["finished"] = [sequence.name for sequence in ended]
-        self._line["free"] = self._pool.free
-        self._line["used"] = self._pool.blocks - 1 - self._pool.free
+        self._line["free"] = self._memory.free
+        self._line["used"] = self._memory.blocks - 1 - self._memory.free
         if len(self._journal) > self._mark or not plan.index:  # otherwise the queue is what it was
-            self._checksum = crc32(",".join(map(str, self._pool.free_queue())).encode())
+            self._checksum = crc32(",".join(map(str, self._memory.free_queue())).encode())
         self._line["freeq_crc"] = self._checksum
         if plan.stalled:
             self._line["stall"] = True

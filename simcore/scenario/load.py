@@ -110,6 +110,8 @@ def _table(data: dict[str, Any], path: str, known: Sequence[KeyInfo]) -> dict[st
         if step not in data:
             default = next((info.default for info in known if inside and info.path == place), None)
             data[step] = default.model_dump(exclude_none=True) if isinstance(default, Section) else {}
+        elif isinstance(data[step], str) and any(info.path == f"{place}.policy" for info in known):
+            data[step] = {"policy": data[step]}
         data = data[step]
         if not isinstance(data, dict):
             raise InputError(f"--set {path}: {place} is {shown(data)} and no table")

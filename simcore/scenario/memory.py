@@ -2,29 +2,12 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import GetJsonSchemaHandler, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import model_validator
 
-from simcore.policies.eviction import EVICTION
-from simcore.schema import Misfit, OneOf, Section, key, shown
-
-
-class EvictionPolicy(Section):
-    """Which idle cached block makes room, and the policy's own parameters."""
-
-    policy: Annotated[str, OneOf(EVICTION)] = key(
-        "lru", help="The order in which idle cached blocks are given up when no other block is free."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _by_name(cls, given: Any) -> Any:
-        return {"policy": given} if isinstance(given, str) else given
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"anyOf": [{"enum": list(EVICTION)}, handler(core)]}
+from simcore.policies.admission import ADMISSION, Everything
+from simcore.policies.base import Choice, section_of
+from simcore.policies.eviction import EVICTION, LRU
+from simcore.schema import Misfit, Section, key
 
 
 def _utilization(section: dict[str, Any]) -> float | None:
@@ -74,10 +57,16 @@ class MemorySection(Section):
         ge=-1,
         le=0,
     )
-    eviction: EvictionPolicy = key(
-        EvictionPolicy(),
-        help="Which idle cached block makes room when no other block is free: a policy's name, or a table.",
-        allowed=f"{' or '.join(map(shown, EVICTION))}, or a table with that as policy",
+    eviction: Annotated[Section, Choice(EVICTION)] = key(
+        default_factory=section_of(LRU),
+        help="Which idle cached block makes room when no other block is free: a policy's name, or a table with its "
+        "name and parameters.",
+    )
+
+    admission: Annotated[Section, Choice(ADMISSION)] = key(
+        default_factory=section_of(Everything),
+        help="Which full blocks the prefix cache keeps at all: a policy's name, or a table with its name and "
+        "parameters.",
     )
 
     @model_validator(mode="after")

@@ -87,6 +87,8 @@ def _locate(detail: ErrorDetails, data: Any) -> _Place:
         path, key, data = f"{path}.{part}", f"{key}.{part}", None
     elif detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
         tag = detail["ctx"]["discriminator"].strip("'")
+        if not isinstance(data, Mapping):  # a name that stands for a table
+            return _Place(path.removeprefix("."), key.removeprefix("."), choices, data)
         path, key, data = f"{path}.{tag}", f"{key}.{tag}", data.get(tag)
     return _Place(path.removeprefix("."), key.removeprefix("."), choices, data)
 

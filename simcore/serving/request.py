@@ -8,6 +8,8 @@ from simcore.ticks import Tick
 
 NEVER = -1
 """An instant or a step that has not come."""
+ALL = 1 << 62
+"""More blocks than any sequence has."""
 
 
 @dataclass(slots=True, eq=False)
@@ -21,6 +23,8 @@ class Request:
     prompt_len: int
     output_len: int
     priority: int = 0
+    category: int = 0
+    """what kind of request its workload calls it; 0: it does not say"""
     samples: int = 1
     """outputs wanted of its prompt, in parallel"""
     live: int = 0
@@ -55,6 +59,7 @@ class Sequence:
     __slots__ = (
         "asks", "branch", "computed", "end", "ends", "forks", "horizon", "id", "keys", "length", "named", "offset",
         "place", "registered", "request", "stored", "streak", "swapped", "tables",
+        "worth",
     )  # fmt: skip
 
     def __init__(self, id: int, request: Request, max_model_len: int, branch: int = 0) -> None:
@@ -89,6 +94,8 @@ class Sequence:
         """leading blocks whose content others may have too; the private ones behind them only itself can ever hit"""
         self.registered = 0
         """leading blocks that have been offered to the prefix cache"""
+        self.worth = ALL
+        """leading blocks that the prefix cache may be offered: it refused the next one"""
         self.swapped: list[int] = []
         """blocks of the host that hold the first `stored` tokens while it waits"""
         self.stored = 0

@@ -97,7 +97,9 @@ class Scheduler:
         if self._options.never_fits == "reject" and not self.memory.fits(computed):
             return False
         request.live = request.samples
-        self.waiting.add(self._mint(request))
+        sequence = self._mint(request)
+        self.waiting.add(sequence)
+        self.memory.expect(sequence)
         return True
 
     def live(self) -> list[Sequence]:

@@ -194,6 +194,7 @@ class World:
             prompt_len=int(workload.prompt_len[row]),
             output_len=int(workload.output_len[row]),
             priority=0 if workload.priority is None else int(workload.priority[row]),
+            category=0 if workload.category is None else int(workload.category[row]),
             samples=1 if workload.samples is None else int(workload.samples[row]),
         )
         if not self.server.submit(request):

@@ -82,6 +82,8 @@ class Workload:
     """None: r0, r1, ..."""
     priority: Ints | None = None
     """smaller is sooner; None: all equal"""
+    category: Ints | None = None
+    """what kind of request each is, numbered from 1; 0: its trace does not say; None: none says"""
     after: Ints | None = None
     """row of the request whose end this one waits for (think time, the next turn), or OPEN; a row before its own"""
     samples: Ints | None = None
@@ -117,6 +119,7 @@ class Workload:
             output_len=self.output_len[rows],
             ids=[self.id_of(row) for row in rows.tolist()],
             priority=None if self.priority is None else self.priority[rows],
+            category=None if self.category is None else self.category[rows],
             after=after,
             samples=None if self.samples is None else self.samples[rows],
             runs=None if self.runs is None else self.runs.take(rows),

@@ -17,7 +17,7 @@ def test_uncached_blocks_go_to_the_front_last_first_and_cached_ones_to_the_tail(
     prefix = pool.take(3, 0)
     pool.register(prefix, [101, 102, 103], 0)
     first = prefix + pool.take(1, 0)
-    pool.share(pool.find([101, 102, 103], 3), 1)
+    pool.share(pool.find([101, 102, 103], 3), [101, 102, 103], 1)
     second = prefix + pool.take(1, 1)
     assert (first, second) == ([1, 2, 3, 4], [1, 2, 3, 5])
     pool.release(first, 3, 0)
@@ -34,7 +34,7 @@ def test_a_hit_takes_blocks_out_of_the_middle_of_the_queue() -> None:
     pool.release(b, 3, 1)
     pool.release(a, 5, 0)
     assert list(pool.free_queue()) == [6, 10, 9, 8, 7, 5, 4, 3, 2, 1]
-    pool.share(pool.find([1, 2], 2), 2)
+    pool.share(pool.find([1, 2], 2), [1, 2], 2)
     assert list(pool.free_queue()) == [6, 10, 9, 8, 7, 5, 4, 3]
 
 

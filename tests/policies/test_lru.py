@@ -3,22 +3,30 @@
 import numpy as np
 import pytest
 
-from simcore.policies.eviction import LRU
+from simcore.policies.eviction import LRU, Setting, Use
+
+USE = Use()
+
+
+def lru() -> LRU:
+    policy = LRU()
+    policy.begin(Setting(30))
+    return policy
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_lru_equals_a_plain_list(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    policy, queue, held = LRU(), [], list(range(30))
+    policy, queue, held = lru(), [], list(range(30))
     for _ in range(400):
         match int(rng.integers(3)):
             case 0 if held:
                 blocks = [held.pop(int(rng.integers(len(held)))) for _ in range(int(rng.integers(1, len(held) + 1)))]
-                policy.unpin(blocks, 0)
+                policy.released(blocks, USE)
                 queue += blocks
             case 1 if queue:
                 blocks = [queue.pop(int(rng.integers(len(queue)))) for _ in range(int(rng.integers(1, len(queue) + 1)))]
-                policy.pin(blocks)
+                policy.shared(blocks, blocks, blocks, USE)
                 held += blocks
             case 2 if queue:
                 count = int(rng.integers(1, len(queue) + 1))
@@ -29,10 +37,10 @@ def test_lru_equals_a_plain_list(seed: int) -> None:
 
 
 def test_hits_without_evictions_do_not_pile_up() -> None:
-    policy = LRU()
-    policy.unpin(range(10), 0)
+    policy = lru()
+    policy.released(range(10), USE)
     for _ in range(1000):
-        policy.pin([3, 4])
-        policy.unpin([3, 4], 0)
+        policy.shared([3, 4], [3, 4], [3, 4], USE)
+        policy.released([3, 4], USE)
     assert len(policy._queue) <= 2 * 10 + 2
     assert policy.victims(10) == [0, 1, 2, 5, 6, 7, 8, 9, 3, 4]

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from simcore.errors import InputError
+from simcore.policies.base import Choice
+from simcore.policies.eviction import EVICTION
 from simcore.scenario import Scenario
 
 # A recorded case's scenario, with the constants that its times were recorded with (powers of two).
@@ -203,7 +205,7 @@ WRONG_OVERRIDES = [
         '--set: memory.blocks is "3\\nseed=4", but must be a whole number from 2 to 1,000,000,000 (blocks)',
     ),
     ("memory.block=3", "--set: memory.block is not a key; did you mean memory.blocks?"),
-    ("memory.eviction=x", '--set: memory.eviction is "x", but must be "lru", or a table with that as policy'),
+    ("memory.eviction=3", f"--set: memory.eviction is 3, but must be {Choice(EVICTION).allowed}"),
     ("pruning.policy=h2o", "--set: pruning: dropping tokens of live requests cannot be simulated yet"),
 ]
 

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from simcore.errors import InputError, UnsupportedError
+from simcore.policies.eviction import EVICTION
 from simcore.scenario import Scenario
+
+NAMES = ", ".join(f'"{name}"' for name in EVICTION)
 
 SENTENCES = [
     # types and ranges
@@ -33,8 +36,11 @@ SENTENCES = [
         f'scheduler.policy is "{"a" * 75} ..., but must be one of "fcfs", "priority"',
     ),
     # names of policies, presets and choices
-    ('memory.eviction = "lfu"', 'memory.eviction is "lfu", but must be "lru", or a table with that as policy'),
-    ('memory.eviction = { policy = "lfu" }', 'memory.eviction.policy is "lfu", but must be "lru"'),
+    (
+        'memory.eviction = "best"',
+        f'memory.eviction is "best", but must be {NAMES}, or a table with one of these as policy',
+    ),
+    ('memory.eviction = { policy = "best" }', f'memory.eviction.policy is "best", but must be one of {NAMES}'),
     (
         'model.preset = "gpt2-xxl"',
         'model.preset is "gpt2-xxl", but no model preset is called "gpt2-xxl"; did you mean "gpt2-xl"?',

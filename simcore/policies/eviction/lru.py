@@ -1,40 +1,48 @@
 """Least recently used, as vLLM does it."""
 
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
-from simcore.policies.eviction.base import Block
-from simcore.ticks import Tick
+from simcore.policies.eviction.base import Block, EvictionOrder, Name, Setting, Use
 
 
-class LRU:
+@dataclass
+class LRU(EvictionOrder):
     """Evict the block that has been idle for longest.
 
     A block is used for as long as a sequence holds it, so the order is that of the releases. A sequence lets go of its
     last block first; the tail of a chain is therefore evicted before its head.
     https://docs.vllm.ai/en/latest/design/prefix_caching.html
+
+    It is the default and has to be quick: it works on the pool's lists, and only idle blocks are in its order.
     """
 
-    hears_inserts = False
+    name = "lru"
+    hears_private: ClassVar[bool] = False
 
-    def __init__(self) -> None:
+    def begin(self, setting: Setting) -> None:
         self._queue: deque[Block] = deque()  # in the order of release
         self._stale: Counter[Block] = Counter()  # entries of the queue, a block's oldest, whose block was hit since
         self._stale_entries = 0
 
-    def insert(self, blocks: Sequence[Block], names: Sequence[int], now: Tick) -> None:
+    def registered(self, blocks: Sequence[Block], names: Sequence[Name], use: Use) -> None:
         """Nothing to remember: only the release counts."""
 
-    def pin(self, blocks: Sequence[Block]) -> None:
-        self._stale.update(blocks)
-        self._stale_entries += len(blocks)
+    def shared(self, blocks: Sequence[Block], names: Sequence[Name], woken: Sequence[Block], use: Use) -> None:
+        self._stale.update(woken)
+        self._stale_entries += len(woken)
         if self._stale_entries > len(self._queue) // 2:
             self._queue = deque(self)
             self._stale.clear()
             self._stale_entries = 0
 
-    def unpin(self, blocks: Sequence[Block], now: Tick) -> None:
+    def released(self, blocks: Sequence[Block], use: Use) -> None:
         self._queue.extend(blocks)
+
+    def unregistered(self, blocks: Iterable[Block]) -> None:
+        """Held blocks are not in the order."""
 
     def victims(self, count: int) -> list[Block]:
         oldest = self._queue.popleft
@@ -59,3 +67,20 @@ class LRU:
                 stale[block] -= 1
             else:
                 yield block
+
+    def replay(self, names: Sequence[Name], capacity: int, next_uses: Sequence[int] | None = None) -> bytearray:
+        hits = bytearray(len(names))
+        order: OrderedDict[Name, None] = OrderedDict()
+        use_again, evict = order.move_to_end, order.popitem
+        room = capacity
+        for access, name in enumerate(names):
+            if name in order:
+                use_again(name)
+                hits[access] = 1
+            else:
+                order[name] = None
+                if room:
+                    room -= 1
+                else:
+                    evict(last=False)
+        return hits

@@ -1,0 +1,79 @@
+"""The memory that a scenario describes."""
+
+from bisect import bisect_right
+from collections.abc import Callable
+
+from simcore.memory.base import Memory
+from simcore.memory.keys import PRIVATE_KEYS, BlockKeys, Key
+from simcore.memory.paged import PagedMemory
+from simcore.memory.pool import BlockPool, HostPool
+from simcore.policies.admission import ADMISSION
+from simcore.policies.eviction import EVICTION, Setting
+from simcore.policies.eviction.base import NEVER_AGAIN
+from simcore.record.journal import Journal
+from simcore.scenario import Scenario
+from simcore.ticks import TICKS_PER_SECOND
+from simcore.timing import NO_CHUNKS, Chunks, StepTimer
+from simcore.workload import Workload
+
+
+def make_memory(
+    scenario: Scenario, blocks: int, workload: Workload, timer: StepTimer | None, journal: Journal | None = None
+) -> Memory:
+    """The memory of a server with so many blocks, empty, for a workload."""
+    options = scenario.memory
+    keys = BlockKeys(workload, options.block_size) if options.prefix_caching else None
+    host = HostPool(options.swap_blocks or blocks) if scenario.scheduler.preemption == "swap" else None
+    return PagedMemory(_pool(scenario, blocks, keys, workload, timer, journal), options.block_size, keys, host)
+
+
+def _pool(
+    scenario: Scenario,
+    blocks: int,
+    keys: BlockKeys | None,
+    workload: Workload,
+    timer: StepTimer | None,
+    journal: Journal | None,
+) -> BlockPool:
+    options, block_size = scenario.memory, scenario.memory.block_size
+    setting = Setting(
+        capacity=blocks - 1,
+        seed=scenario.seed,
+        block_size=block_size,
+        cost=float if timer is None else _cost(timer, block_size),
+        next_use=_next_use(keys, len(workload)),
+    )
+    return BlockPool(blocks, EVICTION.make(options.eviction), journal, ADMISSION.make(options.admission), setting)
+
+
+def _cost(timer: StepTimer, block_size: int) -> Callable[[int], float]:
+    """What computing a block again takes, in seconds: a chunk of its tokens, in a step that there would be anyhow."""
+
+    def cost(place: int) -> float:
+        context = (place + 1) * block_size
+        pairs = place * block_size * block_size + block_size * (block_size + 1) // 2
+        chunk = Chunks(1, block_size, context)
+        idle = timer.ticks(1, 1, 1, 1, NO_CHUNKS)
+        return max(timer.ticks(1, block_size, context, pairs, chunk) - idle, 0) / TICKS_PER_SECOND
+
+    return cost
+
+
+def _next_use(keys: BlockKeys | None, requests: int) -> Callable[[int, int], int]:
+    """Which request after a given one is the next to contain a content; made when it is first asked."""
+    rows: dict[Key, list[int]] = {}
+
+    def next_use(name: Key, row: int) -> int:
+        if keys is None or name >= PRIVATE_KEYS:
+            return NEVER_AGAIN
+        if not rows:
+            for each in range(requests):
+                for key in keys.of(each):
+                    if key >= PRIVATE_KEYS:
+                        break
+                    rows.setdefault(key, []).append(each)
+        later = rows.get(name, [])
+        place = bisect_right(later, row)
+        return later[place] if place < len(later) else NEVER_AGAIN
+
+    return next_use
