@@ -6,7 +6,6 @@ and `kvscope policies` show. Registering a class with its family is all that it 
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
-from functools import cache
 from inspect import getdoc
 from typing import Any, ClassVar, Generic, Literal, TypeVar, get_type_hints
 
@@ -64,14 +63,18 @@ def parameters(policy: type[Policy]) -> list[Field[Any]]:
     return [each for each in fields(policy) if _KEY in each.metadata]
 
 
-@cache
-def section_of(policy: Any) -> type[Section]:
-    """The table of a scenario that chooses a policy (a class): its name, and a key for each of its parameters."""
+_SECTIONS: dict[type[Policy], type[Section]] = {}
+
+
+def section_of(policy: type[Policy]) -> type[Section]:
+    """The table of a scenario that chooses a policy: its name, and a key for each of its parameters."""
+    if policy in _SECTIONS:
+        return _SECTIONS[policy]
     hints = get_type_hints(policy)
     keys: dict[str, Any] = {each.name: (hints[each.name], each.metadata[_KEY]) for each in parameters(policy)}
     tag: Any = (Literal[policy.name], key(policy.name, help=policy.summary()))
-    made: type[Section] = create_model(policy.__name__, __base__=Section, __doc__=getdoc(policy), policy=tag, **keys)
-    return made
+    _SECTIONS[policy] = create_model(policy.__name__, __base__=Section, __doc__=getdoc(policy), policy=tag, **keys)
+    return _SECTIONS[policy]
 
 
 class Family(Mapping[str, type[P]], Generic[P]):
