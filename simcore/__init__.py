@@ -13,10 +13,20 @@ if TYPE_CHECKING:
     from simcore.errors import InputError, UnsupportedError
     from simcore.record.results import Results
     from simcore.scenario import Scenario
+    from simcore.scenario.policies import load_policy
     from simcore.simulation import Simulation, simulate
     from simcore.workload import Workload
 
-__all__ = ["InputError", "Results", "Scenario", "Simulation", "UnsupportedError", "Workload", "simulate"]
+__all__ = [
+    "InputError",
+    "Results",
+    "Scenario",
+    "Simulation",
+    "UnsupportedError",
+    "Workload",
+    "load_policy",
+    "simulate",
+]
 
 _HOMES = {
     "InputError": "simcore.errors",
@@ -25,6 +35,7 @@ _HOMES = {
     "Simulation": "simcore.simulation",
     "UnsupportedError": "simcore.errors",
     "Workload": "simcore.workload",
+    "load_policy": "simcore.scenario.policies",
     "simulate": "simcore.simulation",
 }
 

@@ -5,7 +5,7 @@ from io import TextIOWrapper
 
 import typer
 
-from app.cli import accuracy, benchmark, calibrate, generate, scenario, simulate, trace, validate
+from app.cli import accuracy, benchmark, calibrate, generate, policies, scenario, simulate, trace, validate
 from app.cli.interrupts import interrupt, on_interrupt
 from app.cli.output import complain, refuse
 from simcore.errors import InputError
@@ -24,6 +24,7 @@ app.command("validate")(validate.validate)
 app.command("calibrate")(calibrate.calibrate)
 app.command("accuracy")(accuracy.accuracy)
 app.command("generate")(generate.generate)
+app.command("policies")(policies.policies)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(trace.app, name="trace")
 app.add_typer(benchmark.app, name="benchmark")

@@ -1,6 +1,7 @@
 """`kvscope benchmark`: what the simulator and the engine cost, measured here and now."""
 
 import json
+import math
 import platform
 import statistics
 import time
@@ -14,6 +15,7 @@ import typer
 
 from app.cli.benchmark_engine import engine
 from app.cli.paths import path_of
+from app.cli.policies import Policies, load_policies
 from engine.rss import peak_rss
 from simcore.errors import InputError
 
@@ -34,6 +36,16 @@ LIKE_AZURE_CONVERSATION = (
     "output = { distribution = 'lognormal', mean = 204, cv = 0.81, max = 1000 } }",
 )
 """Drawn with the rate, means and spreads of the Azure 2023 conversation trace's first 2,100 s."""
+
+UNDER_PRESSURE = (
+    *LLAMA_3_8B_ON_A100,
+    "workload={ requests = 1500, arrivals = { process = 'poisson', rate = 2 }, conversations = {} }",
+    "memory.blocks=8000",
+)
+"""Conversations whose prefixes do not all find room."""
+
+STUDIED = 100_000
+"""Contents of a cache study."""
 
 Trace = Annotated[
     Path | None,
@@ -81,6 +93,66 @@ def scaling(trace: Trace = None, runs: Runs = 3, as_json: AsJson = False) -> Non
         _row("cost of a run, 300,000 over 3,000 blocks", "ratio", many["cpu_s"] / few["cpu_s"], many, runs),
     ]
     _print(rows, as_json)
+
+
+@app.command()
+def policies(
+    names: Annotated[list[str] | None, typer.Argument(help="Which eviction policies; without it all.")] = None,
+    files: Policies = None,
+    runs: Runs = 3,
+    as_json: AsJson = False,
+) -> None:
+    """What each eviction policy costs: accesses of a cache study, and a whole simulation next to one with LRU."""
+    from simcore.policies.eviction import EVICTION
+    from simcore.policies.families import discover
+
+    load_policies(files, [])
+    discover()
+    chosen = names or list(EVICTION)
+    if unknown := [name for name in chosen if EVICTION.canonical(name) not in EVICTION]:
+        raise InputError(f'there is no eviction policy "{unknown[0]}"; there are {", ".join(EVICTION)}')
+    rows = []
+    for name in chosen:
+        studied = [_study(EVICTION.canonical(name)) for _ in range(runs)]
+        rows.append(
+            _row(f"{name}, cache study", "accesses/CPU s", statistics.median(studied), {"peak_mib": math.nan}, runs)
+        )
+        ratios = []
+        for _ in range(runs):
+            lru, own = (_run((*UNDER_PRESSURE, f"memory.eviction={each}")) for each in ("lru", name))
+            ratios.append((own["cpu_s"] / own["rows"]) / (lru["cpu_s"] / lru["rows"]))
+        rows.append(
+            _row(
+                f"{name}, a row of a simulation over LRU's",
+                "ratio",
+                statistics.median(ratios),
+                {"peak_mib": math.nan},
+                runs,
+            )
+        )
+    _print(rows, as_json)
+
+
+def _study(name: str) -> float:
+    """Accesses per CPU second of a Zipf stream, a tenth of whose contents fit."""
+    import numpy as np
+
+    from simcore.policies.eviction import EVICTION, Setting
+    from simcore.policies.eviction.base import NEVER_AGAIN
+
+    share = np.cumsum(1 / np.arange(1, STUDIED + 1))
+    drawn = np.searchsorted(share / share[-1], np.random.default_rng(1).random(2 * STUDIED), side="right")
+    accesses = (drawn + 1).tolist()
+    following: dict[int, int] = {}
+    next_uses = [NEVER_AGAIN] * len(accesses)
+    for access in range(len(accesses) - 1, -1, -1):
+        next_uses[access] = following.get(accesses[access], NEVER_AGAIN)
+        following[accesses[access]] = access
+    policy = EVICTION[name]()
+    policy.begin(Setting(STUDIED // 10))
+    begun = time.process_time()
+    policy.replay(accesses, STUDIED // 10, next_uses)
+    return len(accesses) / (time.process_time() - begun)
 
 
 app.command()(engine)

@@ -8,6 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from app.cli.paths import path_of
+from app.cli.policies import Policies, load_policies
 from simcore.errors import InputError
 
 app = typer.Typer()
@@ -45,13 +46,14 @@ def check(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: memory.blocks=4096.")
     ] = None,
+    policies: Policies = None,
 ) -> None:
     """Say what is wrong with a scenario, or how large its pool is and why."""
     from simcore.geometry import pool_size
     from simcore.scenario import Scenario
     from simcore.timing import make_timer
 
-    scenario = Scenario.load(file, overrides or ())
+    scenario = Scenario.load(file, load_policies(policies, list(overrides or ())))
     trace = scenario.workload.trace
     try:
         pool = pool_size(scenario)

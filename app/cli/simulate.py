@@ -12,6 +12,7 @@ import typer
 from app.cli.interrupts import interrupt, on_interrupt
 from app.cli.output import complain, mention
 from app.cli.paths import path_of
+from app.cli.policies import Policies, load_policies
 from app.cli.progress import Progress
 from simcore import InputError, Results, Scenario, Simulation
 from simcore.export.folder import FILES, ResultsFolder, replacing, standing, telling_of
@@ -33,6 +34,7 @@ def simulate(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: memory.blocks=4096.")
     ] = None,
+    policies: Policies = None,
     out: Annotated[
         Path | None, typer.Option(parser=path_of, help="Folder of results; without it results/NAME-1, -2, ...")
     ] = None,
@@ -47,7 +49,7 @@ def simulate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON and nothing else.")] = False,
 ) -> int:
     """Play the requests through the scheduler and the block pool, and write what happened."""
-    chosen = list(overrides or ())
+    chosen = load_policies(policies, list(overrides or ()))
     if trace is not None:
         chosen.append(f"workload.trace={json.dumps(str(trace))}")
     if skip_bad_lines:

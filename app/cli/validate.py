@@ -8,6 +8,7 @@ import typer
 
 from app.cli.engine import SHIPPED, CpuClock, Device, Dtype, Model, Threads, load_model, needs_engine
 from app.cli.output import mention
+from app.cli.policies import Policies, load_policies
 from app.cli.progress import Progress
 from app.cli.simulate import load_scenario
 from simcore.export.folder import OutputFolder, about_this_run, write_json, write_parquet
@@ -41,6 +42,7 @@ def validate(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: memory.blocks=4096.")
     ] = None,
+    policies: Policies = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Predict times by this calibration; without it one is measured now.")
     ] = None,
@@ -53,7 +55,7 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")] = False,
 ) -> int:
     """Play a workload on the simulator and on a real model with paged memory, and compare all that both say."""
-    loaded_scenario = load_scenario(scenario, overrides or [])
+    loaded_scenario = load_scenario(scenario, load_policies(policies, list(overrides or ())))
     from engine.validate import validate as compare
     from engine.validate.calibrate import calibrate as measure
     from engine.validate.charts import memory_chart, page

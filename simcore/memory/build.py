@@ -10,6 +10,7 @@ from simcore.memory.pool import BlockPool, HostPool
 from simcore.policies.admission import ADMISSION
 from simcore.policies.eviction import EVICTION, Setting
 from simcore.policies.eviction.base import NEVER_AGAIN
+from simcore.policies.eviction.leaves import LeavesFirst
 from simcore.record.journal import Journal
 from simcore.scenario import Scenario
 from simcore.ticks import TICKS_PER_SECOND
@@ -43,7 +44,10 @@ def _pool(
         cost=float if timer is None else _cost(timer, block_size),
         next_use=_next_use(keys, len(workload)),
     )
-    return BlockPool(blocks, EVICTION.make(options.eviction), journal, ADMISSION.make(options.admission), setting)
+    eviction = EVICTION.make(options.eviction)
+    if options.structure == "radix":
+        eviction = LeavesFirst(eviction)
+    return BlockPool(blocks, eviction, journal, ADMISSION.make(options.admission), setting)
 
 
 def _cost(timer: StepTimer, block_size: int) -> Callable[[int], float]:

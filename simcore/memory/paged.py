@@ -192,6 +192,7 @@ class PagedMemory:
         """Policies want to know whose doing it is what happens next."""
         use, request = self.pool.use, sequence.request
         use.row, use.priority, use.category = request.row, request.priority, request.category
+        use.prompt = request.prompt_len // self.block_size
 
     def _register(self, sequence: Sequence, reach: int) -> None:
         """Cache the blocks that are full once `reach` tokens are computed: in the step that fills them, not after.

@@ -1,1 +1,10 @@
-"""What is kept and what goes. One policy is one small class with a link to its source."""
+"""What is kept and what goes. One policy is one small class with a link to its source.
+
+A policy of one's own begins with `from simcore.policies import Eviction, parameter`: see docs/policies.md.
+"""
+
+from simcore.policies.admission import Admission
+from simcore.policies.base import Policy, parameter
+from simcore.policies.eviction import Block, Eviction, EvictionOrder, Name, Setting, Use
+
+__all__ = ["Admission", "Block", "Eviction", "EvictionOrder", "Name", "Policy", "Setting", "Use", "parameter"]

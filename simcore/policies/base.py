@@ -94,7 +94,7 @@ class Family(Mapping[str, type[P]], Generic[P]):
             if not name or name != name.lower() or not name.replace("-", "").isalnum():
                 raise InputError(f"policy {policy.__name__}: its name is {shown(name)}, not lower case with hyphens")
             other = self._named(name)
-            if other is not None and other is not policy:
+            if other is not None and (other.__module__, other.__name__) != (policy.__module__, policy.__name__):
                 raise InputError(f"policy {policy.__name__}: the name {shown(name)} is taken by {other.__qualname__}")
         self._members[policy.name] = policy
 
@@ -134,6 +134,9 @@ class Choice(Tables):
     @property
     def sections(self) -> list[type[Section]]:
         """See `Tables`."""
+        from simcore.policies.families import discover  # it knows all families
+
+        discover()
         return self.family.sections
 
     @property

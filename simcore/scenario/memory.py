@@ -1,6 +1,6 @@
 """`[memory]`: the pool of KV-cache blocks."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import model_validator
 
@@ -56,6 +56,11 @@ class MemorySection(Section):
         "layers with full attention ignore both.",
         ge=-1,
         le=0,
+    )
+    structure: Literal["hash", "radix"] = key(
+        "hash",
+        help="What cached blocks lie in. hash: a flat map, from which any of them may be evicted, as in vLLM; radix: a "
+        "tree, of which only leaves are evicted, as in SGLang.",
     )
     eviction: Annotated[Section, Choice(EVICTION)] = key(
         default_factory=section_of(LRU),

@@ -137,6 +137,13 @@ class Scenario(Section):
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
+def refresh() -> None:
+    """Build the validators anew: there are policies that were not there before."""
+    for section in (MemorySection, SchedulerSection, Scenario):
+        section.model_rebuild(force=True)
+    _known.cache_clear()
+
+
 @cache
 def _known() -> tuple[KeyInfo, ...]:
     return tuple(keys(Scenario))

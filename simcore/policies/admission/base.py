@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 from simcore.policies.base import Policy
 from simcore.policies.eviction import Name, Setting, Use
@@ -16,7 +15,7 @@ class Admission(Policy, ABC):
     those before it, so after the first refusal a sequence offers no more.
     """
 
-    admits_all: ClassVar[bool] = False
+    admits_all = False
     """whether it never refuses; it is not asked then"""
 
     def start(self, setting: Setting) -> None:

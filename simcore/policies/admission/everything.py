@@ -1,7 +1,6 @@
 """No block is refused."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from simcore.policies.admission.base import Admission
 from simcore.policies.eviction import Name, Use
@@ -15,7 +14,7 @@ class Everything(Admission):
     """
 
     name = "everything"
-    admits_all: ClassVar[bool] = True
+    admits_all = True
 
     def admits(self, name: Name, use: Use) -> bool:
         return True

@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import ClassVar
 
+from simcore.errors import InputError
 from simcore.policies.base import Policy
 from simcore.ticks import Tick
 
@@ -21,7 +21,7 @@ NEVER_AGAIN = 1 << 62
 class Use:
     """Who uses a block, when, and where in its sequence. One object, rewritten for each use."""
 
-    __slots__ = ("before", "category", "next", "now", "place", "priority", "row")
+    __slots__ = ("before", "category", "next", "now", "place", "priority", "prompt", "row")
 
     def __init__(self) -> None:
         self.now: Tick = 0
@@ -31,6 +31,8 @@ class Use:
         """which block of its sequence, from 0"""
         self.before: Name = 0
         """the content of the block before it; 0: it is the first"""
+        self.prompt = 0
+        """whole blocks of its request's prompt"""
         self.priority = 0
         """the request's; smaller is sooner"""
         self.category = 0
@@ -67,11 +69,11 @@ class EvictionOrder(Policy, ABC):
     Blocks with nothing worth keeping are not its business: the pool gives those away first.
     """
 
-    hears_private: ClassVar[bool] = True
+    hears_private = True
     """whether it must be told of all that is cached; if not, `registered` leaves out what no other request could hit"""
-    hears_queue: ClassVar[bool] = False
+    hears_queue = False
     """whether `expect` and `unexpect` are to be called"""
-    expires: ClassVar[bool] = False
+    expires = False
     """whether `expired` is to be called"""
 
     @abstractmethod
@@ -129,7 +131,7 @@ class Eviction(EvictionOrder):
     left the policy's order, and it is inserted anew when its last holder lets go of it.
     """
 
-    foresees: ClassVar[bool] = False
+    foresees = False
     """whether it has to be told in `use.next` when a content is used next: an oracle"""
 
     @abstractmethod
@@ -165,13 +167,13 @@ class Eviction(EvictionOrder):
         self.held: dict[Block, Name] = {}
         """blocks that may not be evicted now"""
         self._aside: set[Block] = set()
-        self._ordered = 0  # blocks in the policy's order
+        self._ordered: set[Block] = set()  # what the policy has been told of, and has not forgotten
         self._next_use = setting.next_use
         self.start(setting)
 
     def registered(self, blocks: Sequence[Block], names: Sequence[Name], use: Use) -> None:
         self.held.update(zip(blocks, names, strict=True))
-        self._ordered += len(blocks)
+        self._ordered.update(blocks)
         for block, name in zip(blocks, names, strict=True):
             if self.foresees:
                 use.next = self._next_use(name, use.row)
@@ -194,7 +196,7 @@ class Eviction(EvictionOrder):
             name = self.held.pop(block)
             if block in self._aside:
                 self._aside.remove(block)
-                self._ordered += 1
+                self._ordered.add(block)
                 if self.foresees:
                     use.next = self._next_use(name, use.row)
                 self.insert(block, name, use)
@@ -206,7 +208,7 @@ class Eviction(EvictionOrder):
             if block in self._aside:
                 self._aside.remove(block)
             else:
-                self._ordered -= 1
+                self._ordered.remove(block)
                 self.remove(block)
 
     def victims(self, count: int) -> list[Block]:
@@ -222,7 +224,9 @@ class Eviction(EvictionOrder):
         """Those that may go, of blocks that left the policy's order; what is held is set aside."""
         idle = []
         for block in chosen:
-            self._ordered -= 1
+            if block not in self._ordered:
+                raise InputError(f"policy {self.name}: chose block {block}, which is not in the cache")
+            self._ordered.remove(block)
             if block in self.held:
                 self._aside.add(block)
             else:
@@ -230,7 +234,7 @@ class Eviction(EvictionOrder):
         return idle
 
     def __iter__(self) -> Iterator[Block]:
-        idle = self._ordered + len(self._aside) - len(self.held)
+        idle = len(self._ordered) + len(self._aside) - len(self.held)
         return iter(deepcopy(self).victims(idle) if idle else ())
 
     def replay(self, names: Sequence[Name], capacity: int, next_uses: Sequence[int] | None = None) -> bytearray:

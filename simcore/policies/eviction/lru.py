@@ -3,7 +3,6 @@
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from simcore.policies.eviction.base import Block, EvictionOrder, Name, Setting, Use
 
@@ -20,7 +19,7 @@ class LRU(EvictionOrder):
     """
 
     name = "lru"
-    hears_private: ClassVar[bool] = False
+    hears_private = False
 
     def begin(self, setting: Setting) -> None:
         self._queue: deque[Block] = deque()  # in the order of release

@@ -1,0 +1,99 @@
+"""All families of policies, and how policies that do not come with the product join them."""
+
+import sys
+import warnings
+from dataclasses import Field
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from inspect import isabstract
+from pathlib import Path
+from traceback import extract_tb
+from types import ModuleType
+from typing import Any
+
+from simcore.errors import InputError
+from simcore.policies.admission import ADMISSION
+from simcore.policies.base import Family, Policy
+from simcore.policies.eviction import EVICTION
+
+FAMILIES: dict[str, Family[Any]] = {"memory.eviction": EVICTION, "memory.admission": ADMISSION}
+"""The family of each key of a scenario that chooses a policy."""
+
+ENTRY_POINTS = "kvscope.policies"
+"""The group of entry points by which an installed package offers policies."""
+
+
+def key_of(policy: type[Policy]) -> str:
+    """The key of a scenario that can choose a policy. Raises InputError where there is none."""
+    for path, family in FAMILIES.items():
+        if issubclass(policy, family.base):
+            return path
+    bases = ", ".join(family.base.__name__ for family in FAMILIES.values())
+    raise InputError(f"policy {policy.__name__}: is of no family; it must be a subclass of one of {bases}")
+
+
+def load_policies(file: Path) -> list[type[Policy]]:
+    """Run a Python file and let the policies that it defines be chosen; those of each family in their order.
+
+    It is code, which may do whatever it likes: only ever load what you would run. Raises InputError that names the file
+    and the line where it cannot be run, or holds no whole policy.
+    """
+    module = _run(file)
+    policies = [
+        each
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, Policy) and each.__module__ == module.__name__
+    ]
+    chosen = [policy for policy in policies if policy.name]
+    if not chosen:
+        raise InputError(f"{file}: defines no policy: a subclass of Eviction or another family, with a name")
+    for policy in chosen:
+        try:
+            _check(policy)
+            FAMILIES[key_of(policy)].add(policy)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from None
+    return chosen
+
+
+@cache
+def discover() -> None:
+    """Let the policies of installed packages be chosen; one that cannot be loaded is warned of, and left out."""
+    for point in entry_points(group=ENTRY_POINTS):
+        try:
+            policy = point.load()
+            _check(policy)
+            FAMILIES[key_of(policy)].add(policy)
+        except Exception as error:
+            warnings.warn(f"the policy {point.name} ({point.value}) is left out: {error}", stacklevel=2)
+
+
+def _run(file: Path) -> ModuleType:
+    if file.suffix != ".py":
+        raise InputError(f"{file}: a policy is a Python file, with a name that ends in .py")
+    if not file.is_file():
+        raise InputError(f"{file}: there is no such file")
+    name = f"kvscope_policy_{sha256(str(file.resolve()).encode()).hexdigest()[:12]}"
+    spec = spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(file)]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+        place = f"{file}, line {line}" if line else str(file)
+        raise InputError(f"{place}: {type(error).__name__}: {error}") from None
+    return module
+
+
+def _check(policy: type[Policy]) -> None:
+    """What Python would say much later, and in other words."""
+    if isabstract(policy):
+        lacking = ", ".join(sorted(getattr(policy, "__abstractmethods__")))  # noqa: B009
+        raise InputError(f"policy {policy.__name__}: lacks {lacking}")
+    if any(isinstance(value, Field) for value in vars(policy).values()):
+        raise InputError(f"policy {policy.__name__}: has parameters, but no @dataclass above it")
