@@ -52,6 +52,7 @@ def converse(
         arrival=arrival,
         prompt_len=system_len + said[:-1] - said[opening] + message_len,
         output_len=output_len,
+        category=row - opening + 1,  # which turn it is
         after=after,
         runs=_runs(conversations, np.repeat(system, size), opening, ends, np.stack((message_len, output_len), axis=1)),
         output_source=np.where(ends, PRIVATE, conversations.system_prompts + 2 * row + 2),

@@ -107,4 +107,6 @@ def _line(workload: Workload, row: int, hashed: bool) -> dict[str, Any]:
         line["output_segment"] = int(workload.output_source[row])
     if workload.priority is not None:
         line["priority"] = int(workload.priority[row])
+    if workload.category is not None and workload.category[row]:
+        line["category"] = int(workload.category[row])
     return line

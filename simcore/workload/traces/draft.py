@@ -38,6 +38,8 @@ class Draft:
         self._ids: list[str] = []
         self._priority = array("q")
         self._output_source = array("q")
+        self._category = array("q")
+        self._categories: dict[Hashable, int] = {}
         self._sources = count(VOCABULARY + 1)
         self._run_offsets = array("q", [0])
         self._run_source = array("i")
@@ -56,17 +58,23 @@ class Draft:
         self._prompt_len.extend(prompt_len)
         self._output_len.extend(output_len)
 
-    def add(self, arrival: float, prompt_len: int, output_len: int) -> None:
-        """A request whose prompt begins with the runs added since the last one."""
+    def add(self, arrival: float, prompt_len: int, output_len: int, category: Hashable = None) -> None:
+        """A request whose prompt begins with the runs added since the last one; None: it is of no category."""
+        if category is not None or self._category:
+            number = 0 if category is None else self._categories.setdefault(category, len(self._categories) + 1)
+            self._category.extend([0] * (len(self.arrival) - len(self._category)))
+            self._category.append(number)
         self._place.append(len(self.arrival) + self._bad.count)
         self.arrival.append(arrival)
         self._prompt_len.append(prompt_len)
         self._output_len.append(output_len)
         self._run_offsets.append(len(self._run_source))
 
-    def add_native(self, arrival: float, prompt_len: int, output_len: int, id: str, priority: int, source: int) -> None:
+    def add_native(
+        self, arrival: float, prompt_len: int, output_len: int, id: str, priority: int, source: int, category: Hashable
+    ) -> None:
         """A request that says all there is to say; `source`: of its output, or PRIVATE."""
-        self.add(arrival, prompt_len, output_len)
+        self.add(arrival, prompt_len, output_len, category)
         self._ids.append(id)
         self._priority.append(priority)
         self._output_source.append(source)
@@ -108,6 +116,7 @@ class Draft:
             ids=self._ids or places,
             priority=_unless_all(0, self._priority),
             runs=self._runs() if self._run_source or block else None,
+            category=np.array(self._category, np.int64) if self._category else None,
             output_source=_unless_all(PRIVATE, self._output_source),
             block=block,
             skipped=self._bad.count,

@@ -1,7 +1,7 @@
 """The native format: one JSON object a line.
 
-`id`, `arrival` (s), `output_len` (at least 1), optional `priority` (smaller is sooner), optional `output_segment`
-(generated token j is token j of that segment), and one form of prompt, at least one token long:
+`id`, `arrival` (s), `output_len` (at least 1), optional `priority` (smaller is sooner), optional `category` (what kind
+of request it is, a name or a number), optional `output_segment` (generated token j is token j of that segment), and one form of prompt, at least one token long:
 
 - `prompt_token_ids`: tokens of the vocabulary;
 - `prompt_len`, optional `prefix_hashes` and `hash_block` (16): piece k of the prompt, of `hash_block` tokens, is named
@@ -21,7 +21,7 @@ from simcore.workload.traces.records import Record, each_object
 from simcore.workload.traces.values import MAX_TOKENS, label, listed, listing, quoted, whole
 
 _NEEDED = frozenset({"id", "arrival", "output_len"})
-_ALWAYS = _NEEDED | {"priority", "output_segment"}
+_ALWAYS = _NEEDED | {"priority", "category", "output_segment"}
 _HASH_BLOCK = 16
 
 
@@ -48,12 +48,13 @@ class _Reader:
             raise InputError(f"the id {quoted(id)} is taken by line {self._lines[id]}")
         arrival, output_len = record.seconds("arrival"), record.tokens("output_len", least=1)
         priority = whole("priority", record.get("priority", 0), -MAX_TOKENS, MAX_TOKENS)
+        category = label("category", record["category"]) if "category" in record else None
         output = PRIVATE
         if "output_segment" in record:
             output = self._segments[label("output_segment", record["output_segment"])]
         prompt_len = prompt(record)
         self._lines[id] = record.line
-        self.draft.add_native(arrival, prompt_len, output_len, id, priority, output)
+        self.draft.add_native(arrival, prompt_len, output_len, id, priority, output, category)
 
     def workload(self, name: str) -> Workload:
         """The columns; they have a `block` if hashes of one block size name all that is named."""

@@ -12,13 +12,15 @@ from simcore.workload.traces.files import TraceFile
 from simcore.workload.traces.format import Format, Options
 from simcore.workload.traces.lines import BadLines
 from simcore.workload.traces.records import Record, each_object
-from simcore.workload.traces.values import Unit
+from simcore.workload.traces.values import Unit, label
 
 KEYS = frozenset({"timestamp", "input_length", "output_length", "hash_ids"})
 
 
-def read_hash_ids(file: TraceFile, options: Options, format: str, unit: Unit, block: int) -> Workload:
-    """A trace with `KEYS`: `timestamp` in `unit`, hashes of `block` tokens."""
+def read_hash_ids(
+    file: TraceFile, options: Options, format: str, unit: Unit, block: int, categories: tuple[str, ...] = ()
+) -> Workload:
+    """A trace with `KEYS`: `timestamp` in `unit`, hashes of `block` tokens, and keys that together say its category."""
     bad = BadLines(options.skip_bad_lines)
     draft = Draft(bad)
     names = draft.scope()
@@ -26,8 +28,9 @@ def read_hash_ids(file: TraceFile, options: Options, format: str, unit: Unit, bl
     def add(record: Record) -> None:
         arrival, prompt_len = record.seconds("timestamp", unit), record.tokens("input_length")
         output_len = record.tokens("output_length")
+        category = tuple(label(key, record[key]) for key in categories if key in record) or None
         draft.blocks(names, record.hashes("hash_ids", prompt_len, block), prompt_len, block)
-        draft.add(arrival, prompt_len, output_len)
+        draft.add(arrival, prompt_len, output_len, category)
 
     each_object(file, bad, add)
     return draft.workload(format, file.name, block)
