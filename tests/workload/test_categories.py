@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
 from simcore import Scenario
 from simcore.workload import make_workload
 from simcore.workload.native import write_native
@@ -21,7 +23,7 @@ def test_native_requests_name_a_category_or_none(tmp_path: Path) -> None:
     workload = read_trace(file)
     assert workload.category is not None
     assert workload.category.tolist() == [1, 0, 2, 1]
-    assert workload.take([3, 1]).category.tolist() == [1, 0]
+    assert workload.take(np.array([3, 1])).category.tolist() == [1, 0]
     again = tmp_path / "again.jsonl"
     write_native(workload, again)
     assert read_trace(again).category.tolist() == [1, 0, 2, 1]

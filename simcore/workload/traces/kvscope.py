@@ -1,7 +1,8 @@
 """The native format: one JSON object a line.
 
 `id`, `arrival` (s), `output_len` (at least 1), optional `priority` (smaller is sooner), optional `category` (what kind
-of request it is, a name or a number), optional `output_segment` (generated token j is token j of that segment), and one form of prompt, at least one token long:
+of request it is, a name or a number), optional `output_segment` (generated token j is token j of that segment), and
+one form of prompt, at least one token long:
 
 - `prompt_token_ids`: tokens of the vocabulary;
 - `prompt_len`, optional `prefix_hashes` and `hash_block` (16): piece k of the prompt, of `hash_block` tokens, is named
