@@ -253,10 +253,14 @@ class Server:
             "evicted": len(self.pool.evicted),
             "evicted_ids": self.pool.evicted,
             "free_sched": len(free),
-            "blocks": {request.id: self.lists(ids) for request, _, ids in self.scheduled if any(ids)},
+            "blocks": {
+                request.id: ids if len(ids) > 1 else ids[0]  # of each group, if there are several
+                for request, _, ids in self.scheduled
+                if any(ids)
+            },
             "start": self.now,
             "waiting": len(self.waiting),
-            "tables": {request.id: self.lists(ids_of(request.tables)) for request in self.running},
+            "tables": {request.id: ids_of(request.tables) for request in self.running},
             "queried": sum(len(request.tokens) for request in admitted),
             "idle": sum(block.hash is not None for block in free),
         }
@@ -274,11 +278,7 @@ class Server:
         duration = self.duration()
         self.busy_until = max(self.now, self.busy_until) + duration
         self.flying.append(Batch(len(self.steps), rows, self.busy_until))
-        self.steps.append(record | {"stored": self.stored(), "dt": duration / SECOND})
-
-    def lists(self, tables: list[list[int]]) -> list[int] | list[list[int]]:
-        """As it is recorded: one list for each group, or only that of the one group."""
-        return tables if len(tables) > 1 else tables[0]
+        self.steps.append(record | {"stored": self.stored(), "dt": duration / SECOND, "ticks": duration})
 
     def finish(self, batch: Batch) -> None:
         """The model is done: update_from_output()."""
@@ -323,7 +323,7 @@ class Server:
             request = self.running[i]
             n = self.limited(len(request.tokens) + request.placeholders - request.computed)
             n = min(n, self.budget, config.max_model_len - request.computed - 1)
-            if n == 0 or self.awaits_last(request):
+            if self.awaits_last(request) or n == 0:
                 i += 1
                 continue
             nothing: list[list[Block]] = [[] for _ in config.groups]
