@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.comparison import compare
+from tests.serving.comparison import compare, leak
 from tests.serving.random_cases import GRID, Line, draw_async_case, draw_case, draw_group_case
 from tests.serving.reference import Batch, Block, Config, Request, Server
 
@@ -205,6 +205,8 @@ def test_the_scenarios_reach_the_rules(draw: Draw, rules: set[str]) -> None:
     for seed in range(400):
         server = Witness(*draw(seed))
         steps = server.run()
+        lost = leak(server.config, server, steps)
+        assert lost is None, seed
         ends = {record["end"] for record in steps}
         reached += server.reached
         for request in server.requests:
