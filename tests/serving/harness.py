@@ -6,6 +6,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tomli_w
 
 from simcore import Results, Scenario, Simulation
@@ -22,14 +23,26 @@ FIELDS = (
 
 def scenario_text(config: Config, trace: Path) -> str:
     """The scenario's TOML for a configuration of the reference."""
+    if config.async_scheduling or config.groups != (0,):
+        pytest.skip("the simulator knows neither windows nor asynchronous scheduling yet")
     options = asdict(config)
+    groups = [{"layers": 1, "window": window} for window in options.pop("groups")]
+    interval = options.pop("retention_interval")
 
     def table(*names: str) -> dict[str, Any]:
         return {name: options.pop(name) for name in names}
 
     tables = {
-        "model": {"layers": 1, "query_heads": 1, "kv_heads": 1, "head_dim": 64, "dtype": "float16"},
-        "memory": table("blocks", "block_size", "prefix_caching") | {"eviction": "lru"},
+        "model": {
+            "layers": len(groups),
+            "query_heads": 1,
+            "kv_heads": 1,
+            "head_dim": 64,
+            "dtype": "float16",
+            "layer_groups": groups,
+        },
+        "memory": table("blocks", "block_size", "prefix_caching")
+        | {"eviction": "lru", "prefix_retention": -1 if interval is None else interval},
         "timing": table("step", "per_token", "per_context_token") | {"model": "linear"},
         "workload": {"trace": str(trace), "format": "kvscope"},
     }

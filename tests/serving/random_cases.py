@@ -1,5 +1,6 @@
 """Small random scenarios that reach every rule of the scheduler: little memory, shared prefixes, arrivals that tie."""
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -16,7 +17,23 @@ GRID = 2**-10
 def draw_case(seed: int) -> tuple[Config, list[Line]]:
     """A configuration and the lines of a workload in the native format, not sorted by arrival."""
     rng = Random(seed)
-    config = draw_config(rng)
+    return draw_workload(rng, draw_config(rng))
+
+
+def draw_group_case(seed: int) -> tuple[Config, list[Line]]:
+    """The same with a sliding window, or with several groups of layers."""
+    rng = Random(f"groups {seed}")
+    return draw_workload(rng, draw_groups(rng, draw_config(rng)))
+
+
+def draw_async_case(seed: int) -> tuple[Config, list[Line]]:
+    """The same with asynchronous scheduling, with full attention or with other groups of layers."""
+    rng = Random(f"async {seed}")
+    config = replace(draw_config(rng), async_scheduling=True)
+    return draw_workload(rng, draw_groups(rng, config) if rng.random() < 0.5 else config)
+
+
+def draw_workload(rng: Random, config: Config) -> tuple[Config, list[Line]]:
     lines = Prompts(rng, config).lines(rng.randint(5, 20))
     spread = rng.choice((0, 3, 10, 40)) * (config.step + 8 * config.per_token + 60 * config.per_context_token)
     for line in lines:
@@ -58,6 +75,24 @@ def draw_config(rng: Random) -> Config:
     )
 
 
+def draw_groups(rng: Random, config: Config) -> Config:
+    """The configuration with windows, and memory for about as many requests as before."""
+    size = config.block_size
+    first, second = (
+        max(rng.choice((size * rng.randint(1, 3) + rng.randint(-1, 2), rng.randint(2, 10))), 2) for _ in range(2)
+    )
+    window = (first,)
+    hybrids = (0, first), (first, 0)
+    many = (0, first, second), (first, second), (second, 0, first), (0, first, first)
+    groups = rng.choice(rng.choice(((window,), hybrids, hybrids, many)))
+    return replace(
+        config,
+        groups=groups,
+        blocks=(config.blocks - 1) * len(groups) + 1,
+        retention_interval=rng.choice((None, None, 0, 0, size * rng.randint(1, 6))),
+    )
+
+
 def draw_timing(rng: Random) -> tuple[float, float, float]:
     if rng.random() < 0.5:
         return rng.randint(0, 4) * GRID, rng.randint(0, 1) * GRID, rng.choice((0, 0, 1)) * GRID
@@ -81,7 +116,7 @@ class Prompts:
     def __init__(self, rng: Random, config: Config) -> None:
         self.rng = rng
         self.block_size = config.block_size
-        self.slots = (config.blocks - 1) * config.block_size
+        self.slots = (config.blocks - 1) // len(config.groups) * config.block_size
         self.most = min(self.slots + 1, config.max_model_len + 2, 60)
         alike, all_forms = (self.segments,), (self.segments, self.hashes, self.token_ids, self.unique)
         self.forms = rng.choice((alike, all_forms, (self.unique,)))

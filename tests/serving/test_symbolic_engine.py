@@ -1,9 +1,6 @@
 """Plans carried out on names: sharing, forks, copies, swaps and preemptions never mix up what a row reads."""
 
-import gzip
-import json
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +12,8 @@ from simcore.record.recorder import Record
 from simcore.timing import make_timer
 from simcore.workload import make_workload
 from tests.serving.harness import scenario_of
-from tests.serving.reference import Config
 from tests.serving.symbolic import SymbolicExecutor
-from tests.serving.test_vllm_cases import ELSEWHERE, RENAMED
+from tests.serving.test_vllm_cases import Case
 from tests.theory.random_runs import scenarios, workloads
 
 
@@ -88,16 +84,11 @@ def test_samples_share_their_prompt_and_copy_its_last_block_but_once() -> None:
     assert record.requests["output_tokens"].tolist() == [15]
 
 
-CASE = Path(__file__).parents[1] / "data" / "vllm" / "32_priority_phantom_hit.workload.jsonl"
-
-
 @pytest.mark.parametrize("kept", [True, False])
 def test_the_phantom_hit_of_vllm_would_read_what_was_never_computed(kept: bool) -> None:
     """Unless blocks that a preempted chunk would have filled leave the prefix cache with it: `keep_unwritten`."""
-    recording = gzip.decompress(CASE.with_name("32_priority_phantom_hit.out.jsonl.gz").read_bytes())
-    options = json.loads(recording.split(b"\n")[0])["config"].items()
-    config = Config(**{RENAMED.get(key, key): value for key, value in options if key not in ELSEWHERE})
-    scenario = scenario_of(config, CASE)
+    case = Case("32_priority_phantom_hit")
+    scenario = scenario_of(case.config, case.workload)
     memory = scenario.memory.model_copy(update={"keep_unwritten": kept})
     scenario = scenario.model_copy(update={"memory": memory})
     workload = make_workload(scenario.workload, 0)

@@ -17,8 +17,6 @@ CASES = Path(__file__).parents[1] / "data" / "vllm"
 NAMES = sorted(path.name.removesuffix(".out.jsonl.gz") for path in CASES.glob("*.out.jsonl.gz"))
 
 RENAMED = {"reserve_full_isl": "reserve_full_prompt"}
-ELSEWHERE = {"async_scheduling", "sliding_window", "hybrid", "retention_interval"}
-"""Off in all of these cases."""
 DONE, STALLED = 0, 3
 
 
@@ -28,9 +26,12 @@ class Case:
     def __init__(self, name: str) -> None:
         lines = gzip.decompress((CASES / f"{name}.out.jsonl.gz").read_bytes()).splitlines()
         header, *self.steps, self.summary = map(json.loads, lines)
-        options = {RENAMED.get(key, key): value for key, value in header["config"].items() if key not in ELSEWHERE}
+        options = {RENAMED.get(key, key): value for key, value in header["config"].items()}
+        window, hybrid = options.pop("sliding_window"), options.pop("hybrid")
+        groups = (0, window) if hybrid else (window,)
         time = header["time"]
-        self.config = Config(**options, step=time["c0"], per_token=time["c1"], per_context_token=time["c2"])
+        timing = {"step": time["c0"], "per_token": time["c1"], "per_context_token": time["c2"]}
+        self.config = Config(**options, groups=groups, **timing)
         self.workload = CASES / header["workload"]
 
 
@@ -40,7 +41,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 def test_all_cases_are_here() -> None:
-    assert len(NAMES) == 29
+    assert len(NAMES) == 41
 
 
 def test_the_simulator_does_what_vllm_did(case: Case) -> None:
