@@ -13,7 +13,7 @@ from simcore.record.journal import Event, Journal
 from simcore.serving.request import Sequence
 from simcore.ticks import Tick
 
-NO_HIT = Hit(0, 0, [], [])
+NO_HIT = Hit(0, 0, [[]], [])
 
 
 class PagedMemory:
@@ -23,12 +23,21 @@ class PagedMemory:
     fetched.
     """
 
-    def __init__(self, pool: BlockPool, block_size: int, keys: BlockKeys | None, host: HostPool | None = None) -> None:
+    def __init__(
+        self,
+        pool: BlockPool,
+        block_size: int,
+        keys: BlockKeys | None,
+        host: HostPool | None = None,
+        late: bool = False,
+    ) -> None:
+        """`late`: steps are planned while the last one is in flight, so a sampled token is known a step later."""
         self.pool = pool
         self.host = host
         self.block_size = block_size
         self.moves: list[Move] = []
         self._keys = keys
+        self._late = late
         self._promptly = pool.journal is not None or pool.eviction.hears_inserts
         self._slots = 0  # tokens that all tables together have room for, shared blocks counted each time
 
@@ -60,23 +69,24 @@ class PagedMemory:
         else:
             return NO_HIT
         found = len(blocks) * self.block_size
-        return Hit(max(found, sequence.stored), found, blocks, sequence.swapped[len(blocks) :])
+        return Hit(max(found, sequence.stored), found, [blocks], sequence.swapped[len(blocks) :])
 
     def admit(self, sequence: Sequence, tokens: int, hit: Hit, spare: int, whole: bool) -> bool:
         pool, size = self.pool, self.block_size
-        hits = len(hit.blocks)
-        room = pool.free - pool.count_idle(hit.blocks) - spare
+        (found,) = hit.blocks
+        hits = len(found)
+        room = pool.free - pool.count_idle(found) - spare
         if whole and -(-sequence.length // size) - hits > room:
             return False
         reach = hit.tokens + tokens
         need = -(-reach // size) - hits
         if need > room:
             return False
-        pool.share(hit.blocks, sequence.id)
+        pool.share(found, sequence.id)
         blocks = pool.take(need, sequence.id)
         if sequence.swapped:
             self._swap_in(sequence, hit, blocks)
-        sequence.tables = [hit.blocks + blocks]
+        sequence.tables = [found + blocks]
         sequence.registered = hits
         self._slots += (hits + need) * size
         self._register(sequence, reach)
@@ -101,7 +111,7 @@ class PagedMemory:
             table += blocks
             self._slots += need * self.block_size
             growth.append((0, blocks))
-        self._register(sequence, reach)
+        self._register(sequence, min(reach, sequence.length))
         return growth
 
     def fork(self, parent: Sequence, child: Sequence) -> None:
@@ -124,10 +134,10 @@ class PagedMemory:
             if self.journal is not None:
                 self.journal.write(Event.SWAP_OUT, block, sequence.id, 0, self.pool.holders(block), target)
 
-    def release(self, sequence: Sequence, returns: bool) -> None:
+    def release(self, sequence: Sequence, filled: int, returns: bool) -> None:
         pool, table = self.pool, sequence.tables[0]
-        self._register(sequence, sequence.computed)
-        full = sequence.computed // self.block_size
+        self._register(sequence, filled)
+        full = filled // self.block_size
         if sequence.registered > full:  # its chunk of this step was taken back
             pool.unregister(table[full : sequence.registered])
             sequence.registered = full
@@ -138,6 +148,12 @@ class PagedMemory:
         self._slots -= len(table) * self.block_size
         sequence.tables = [[]]
         sequence.registered = sequence.horizon = 0
+
+    def forget(self, sequence: Sequence) -> None:
+        if sequence.swapped:
+            assert self.host is not None
+            self.host.give_back(sequence.swapped)
+            sequence.swapped, sequence.stored = [], 0
 
     def fits(self, tokens: int) -> bool:
         return tokens <= (self.pool.blocks - 1) * self.block_size
@@ -155,16 +171,14 @@ class PagedMemory:
 
     def _swap_in(self, sequence: Sequence, hit: Hit, blocks: list[Block]) -> None:
         """Fetch what is on the host into the first of the `blocks` that were taken, and leave the host."""
-        assert self.host is not None
-        for place, (source, target) in enumerate(zip(hit.host, blocks, strict=False), len(hit.blocks)):
+        for place, (source, target) in enumerate(zip(hit.host, blocks, strict=False), len(hit.blocks[0])):
             self.moves.append(Move(MoveKind.SWAP_IN, sequence.id, 0, place, source, target))
             if self.journal is not None:
                 self.journal.write(Event.SWAP_IN, target, sequence.id, 0, 1, source)
-        self.host.give_back(sequence.swapped)
-        sequence.swapped, sequence.stored = [], 0
+        self.forget(sequence)
 
     def _register(self, sequence: Sequence, reach: int) -> None:
-        """Cache the blocks that are full once `reach` tokens are computed: in the step that fills them, not after.
+        """Cache the blocks that `reach` tokens fill: in the step that computes them, or the next if they are known late.
 
         Unless somebody keeps a record, a private block just counts as cached: nobody else could hit it.
         """
@@ -177,5 +191,5 @@ class PagedMemory:
             if first < sequence.named or self._promptly:
                 self.pool.register(table[first:full], sequence.keys[first:full], sequence.id)
             sequence.registered = full
-        if full < len(table) and (full < sequence.named or self._promptly):
+        if full < len(table) and (full < sequence.named or self._promptly) and not self._late:
             sequence.horizon -= 1  # to be asked when the last block is full, not only when it overflows
