@@ -55,7 +55,8 @@ class Simulation:
         eviction = EVICTION[options.eviction.policy]()
         keys = BlockKeys(self.workload, block_size) if options.prefix_caching else None
         host = HostPool(options.swap_blocks or self.pool.blocks) if scenario.scheduler.preemption == "swap" else None
-        memory = PagedMemory(BlockPool(self.pool.blocks, eviction, self._journal), block_size, keys, host)
+        late = scenario.scheduler.async_scheduling
+        memory = PagedMemory(BlockPool(self.pool.blocks, eviction, self._journal), block_size, keys, host, late)
         scheduler = Scheduler(
             scenario.scheduler,
             memory,
@@ -74,6 +75,7 @@ class Simulation:
             TimedExecutor(make_timer(scenario) if timer is None else timer) if executor is None else executor,
             watching,
             max_steps=scenario.scheduler.max_steps,
+            depth=2 if late else 1,
         )
         self._interrupted = False
 

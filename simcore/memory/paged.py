@@ -23,6 +23,9 @@ class PagedMemory:
     fetched.
     """
 
+    tables = 1
+    """block tables of a sequence"""
+
     def __init__(
         self,
         pool: BlockPool,
