@@ -5,8 +5,9 @@ from typing import TextIO
 
 import numpy as np
 
-from simcore.errors import InputError
+from simcore.errors import InputError, UnsupportedError
 from simcore.geometry import PoolSize, pool_size
+from simcore.memory.grouped import GroupedMemory
 from simcore.memory.keys import BlockKeys
 from simcore.memory.paged import PagedMemory
 from simcore.memory.pool import BlockPool, HostPool
@@ -49,14 +50,29 @@ class Simulation:
         self.workload = make_workload(scenario.workload, scenario.seed) if workload is None else workload
 
         _check(self.workload)
+        late = scenario.scheduler.async_scheduling
+        if late and self.workload.samples is not None and (self.workload.samples > 1).any():
+            raise UnsupportedError("scheduler.async_scheduling cannot be simulated with several samples yet")
         options, block_size = scenario.memory, scenario.memory.block_size
         self._with_journal = journal
         self._journal = Journal() if journal or step_log is not None else None
         eviction = EVICTION[options.eviction.policy]()
-        keys = BlockKeys(self.workload, block_size) if options.prefix_caching else None
+        windows = scenario.model.resolve().windows
+        keys = BlockKeys(self.workload, block_size, len(windows)) if options.prefix_caching else None
         host = HostPool(options.swap_blocks or self.pool.blocks) if scenario.scheduler.preemption == "swap" else None
-        late = scenario.scheduler.async_scheduling
-        memory = PagedMemory(BlockPool(self.pool.blocks, eviction, self._journal), block_size, keys, host, late)
+        pool = BlockPool(self.pool.blocks, eviction, self._journal, enter_private=any(windows))
+        memory = PagedMemory(pool, block_size, keys, host, late)
+        if any(windows):
+            memory = GroupedMemory(
+                pool,
+                block_size,
+                keys,
+                windows,
+                retention=options.prefix_retention,
+                max_model_len=scenario.max_model_len,
+                step_tokens=scenario.scheduler.max_num_batched_tokens,
+                late=late,
+            )
         scheduler = Scheduler(
             scenario.scheduler,
             memory,

@@ -28,7 +28,10 @@ class BlockPool:
     that others hold too takes a copy of its own first (copy-on-write: https://arxiv.org/abs/2309.06180, section 4.4).
     """
 
-    def __init__(self, blocks: int, eviction: Eviction, journal: Journal | None = None) -> None:
+    def __init__(
+        self, blocks: int, eviction: Eviction, journal: Journal | None = None, *, enter_private: bool = False
+    ) -> None:
+        """With `enter_private`, private blocks are entered in the map of keys when they are registered, as all are."""
         self.blocks = blocks
         """size of the pool, the null block included"""
         self.free = blocks - 1
@@ -42,6 +45,7 @@ class BlockPool:
         self.journal = journal
         self.now: Tick = 0
         self.eviction = eviction
+        self._enter_private = enter_private or journal is not None  # a journal tells of every block what was in it
         self._uncached: list[Block] = []  # freed; the end is the head of the queue
         self._unused = 1  # the first block that was never used
         self._cached: dict[Key, Block] = {}
@@ -65,6 +69,14 @@ class BlockPool:
                 break
             found.append(block)
         return found
+
+    def block_of(self, key: Key) -> Block | None:
+        """The block that is cached under a key, the first one registered. Looking changes nothing."""
+        return self._cached.get(key)
+
+    def entered(self, block: Block) -> bool:
+        """Whether a block is in the map of keys."""
+        return block in self._keys
 
     def count_idle(self, blocks: list[Block]) -> int:
         """How many of some blocks that were found nobody holds."""
@@ -107,8 +119,8 @@ class BlockPool:
     def register(self, blocks: list[Block], keys: Sequence[Key], sequence: int) -> None:
         """Cache full blocks that one sequence holds under the keys of their content."""
         self.eviction.insert(blocks, keys, self.now)
-        recorded = self.journal is not None  # a journal tells of every block what was in it
-        if entries := [(b, key) for b, key in zip(blocks, keys, strict=True) if recorded or key < PRIVATE_KEYS]:
+        everything = self._enter_private
+        if entries := [(b, key) for b, key in zip(blocks, keys, strict=True) if everything or key < PRIVATE_KEYS]:
             self._enter(entries)
         if self.journal is not None:
             for block, key in zip(blocks, keys, strict=True):
