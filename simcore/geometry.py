@@ -61,8 +61,8 @@ def kv_shards(model: Model, count: int) -> int:
 
 
 def block_bytes(model: Model, block_size: int, count: int = 1) -> int:
-    """One block of all layers, on each of `count` devices."""
-    return block_size * token_bytes(model) // kv_shards(model, count)
+    """One block of the pool, on each of `count` devices: tokens of all layers, or of those that share a block table."""
+    return block_size * model.table_layers * layer_token_bytes(model) // kv_shards(model, count)
 
 
 def attention_workspace(batch: int, heads: int, queries: int, keys: int, dtype: Dtype) -> int:

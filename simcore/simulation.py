@@ -5,7 +5,7 @@ from typing import TextIO
 
 import numpy as np
 
-from simcore.errors import InputError
+from simcore.errors import InputError, UnsupportedError
 from simcore.geometry import PoolSize, pool_size
 from simcore.memory.build import make_memory
 from simcore.record.journal import Journal
@@ -46,6 +46,9 @@ class Simulation:
         self.workload = make_workload(scenario.workload, scenario.seed) if workload is None else workload
 
         _check(self.workload)
+        late = scenario.scheduler.async_scheduling
+        if late and self.workload.samples is not None and (self.workload.samples > 1).any():
+            raise UnsupportedError("scheduler.async_scheduling cannot be simulated with several samples yet")
         self._with_journal = journal
         self._journal = Journal() if journal or step_log is not None else None
         if timer is None and executor is None:
@@ -69,6 +72,7 @@ class Simulation:
             executor or TimedExecutor(timer or make_timer(scenario)),
             watching,
             max_steps=scenario.scheduler.max_steps,
+            depth=2 if late else 1,
         )
         self._interrupted = False
 

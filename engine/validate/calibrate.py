@@ -205,7 +205,7 @@ class _Bench:
 
     def _plan(self) -> StepPlan:
         self._index += 1
-        return StepPlan(self._index, [])
+        return StepPlan(self._index, 0, [])
 
     def _take(self, plan: StepPlan) -> float:
         self._executor.submit(plan)

@@ -10,7 +10,7 @@ from simcore.serving.request import Sequence
 from simcore.ticks import Tick
 
 Table = int
-"""Which of a sequence's block tables: 0 is the one of all layers."""
+"""Which of a sequence's block tables: 0 is the one of all layers, or that of the first group of them."""
 
 Growth = list[tuple[Table, list[Block]]]
 """The blocks that were appended to each of a sequence's tables that grew."""
@@ -47,10 +47,12 @@ class Hit(NamedTuple):
     """those found, and those on the host behind them"""
     found: int
     """tokens in `blocks`"""
-    blocks: list[Block]
-    """of the prefix cache"""
+    blocks: list[list[Block]]
+    """of the prefix cache, for each table; the null block where a token to come will not look"""
     host: list[Block]
     """of the host: what follows, swapped out when the sequence was preempted"""
+    junction: int = 0
+    """blocks of the longest prefix that some layers had cached, but not all of them; 0: there was none"""
 
 
 class Memory(Protocol):
@@ -59,6 +61,8 @@ class Memory(Protocol):
     @property
     def journal(self) -> Journal | None: ...
 
+    tables: int
+    """block tables of a sequence"""
     moves: list[Move]
     """What is to be moved before the model runs, in this order; who plans the step takes the list away."""
 
@@ -107,7 +111,8 @@ class Memory(Protocol):
     def grow(self, sequence: Sequence, tokens: int) -> Growth | None:
         """Take blocks for `tokens` more of a running sequence, and a copy of a block that others hold too.
 
-        None: no room, and nothing has changed.
+        In tables that look back no further than a window, what has slid out of it is let go of first, though not what
+        a plan in flight may read. None: no room, and nothing else has changed.
         """
         ...
 
@@ -120,8 +125,14 @@ class Memory(Protocol):
     def swap_out(self, sequence: Sequence) -> None:
         """Keep what a running sequence has computed on the host, if all of it has room there; it is released next."""
 
-    def release(self, sequence: Sequence, returns: bool) -> None:
-        """Let go of all that a sequence holds in the pool; whether it is only preempted and will come back."""
+    def release(self, sequence: Sequence, filled: int, returns: bool) -> None:
+        """Let go of all that a sequence holds in the pool; whether it is only preempted and will come back.
+
+        Blocks that its first `filled` tokens do not fill are not cached.
+        """
+
+    def forget(self, sequence: Sequence) -> None:
+        """Drop what is kept of a waiting sequence on the host: it will not come back."""
 
     def fits(self, tokens: int) -> bool:
         """Whether a sequence of so many tokens could ever be held."""
@@ -130,7 +141,7 @@ class Memory(Protocol):
     def usage(self, computed: int) -> tuple[int, int, int, int]:
         """Blocks used, blocks cached and blocks free, and tokens stored in used blocks, those of shared blocks once.
 
-        Used: somebody holds it. Cached: nobody does, but it has content. `computed` is the sum of the running
-        sequences' computed tokens.
+        Used: somebody holds it. Cached: nobody does, but it has content. A token counts in each table that has a block
+        for it. `computed` is the sum of the running sequences' computed tokens.
         """
         ...

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 
 from simcore.memory.base import Memory
+from simcore.memory.grouped import GroupedMemory
 from simcore.memory.keys import PRIVATE_KEYS, BlockKeys, Key
 from simcore.memory.paged import PagedMemory
 from simcore.memory.pool import BlockPool, HostPool
@@ -22,10 +23,23 @@ def make_memory(
     scenario: Scenario, blocks: int, workload: Workload, timer: StepTimer | None, journal: Journal | None = None
 ) -> Memory:
     """The memory of a server with so many blocks, empty, for a workload."""
-    options = scenario.memory
-    keys = BlockKeys(workload, options.block_size) if options.prefix_caching else None
-    host = HostPool(options.swap_blocks or blocks) if scenario.scheduler.preemption == "swap" else None
-    return PagedMemory(_pool(scenario, blocks, keys, workload, timer, journal), options.block_size, keys, host)
+    options, scheduler = scenario.memory, scenario.scheduler
+    windows, late = scenario.model.resolve().windows, scheduler.async_scheduling
+    keys = BlockKeys(workload, options.block_size, len(windows)) if options.prefix_caching else None
+    pool = _pool(scenario, blocks, keys, workload, timer, journal)
+    if any(windows):
+        return GroupedMemory(
+            pool,
+            options.block_size,
+            keys,
+            windows,
+            retention=options.prefix_retention,
+            max_model_len=scenario.max_model_len,
+            step_tokens=scheduler.max_num_batched_tokens,
+            late=late,
+        )
+    host = HostPool(options.swap_blocks or blocks) if scheduler.preemption == "swap" else None
+    return PagedMemory(pool, options.block_size, keys, host, late)
 
 
 def _pool(
@@ -47,7 +61,9 @@ def _pool(
     eviction = EVICTION.make(options.eviction)
     if options.structure == "radix":
         eviction = LeavesFirst(eviction)
-    return BlockPool(blocks, eviction, journal, ADMISSION.make(options.admission), setting)
+    admission = ADMISSION.make(options.admission)
+    windows = any(scenario.model.resolve().windows)
+    return BlockPool(blocks, eviction, journal, admission, setting, enter_private=windows)
 
 
 def _cost(timer: StepTimer, block_size: int) -> Callable[[int], float]:
@@ -70,6 +86,7 @@ def _next_use(keys: BlockKeys | None, requests: int) -> Callable[[int, int], int
     def next_use(name: Key, row: int) -> int:
         if keys is None or name >= PRIVATE_KEYS:
             return NEVER_AGAIN
+        name = keys.of_all_groups(name)
         if not rows:
             for each in range(requests):
                 for key in keys.of(each):

@@ -14,6 +14,11 @@ PRIVATE_KEYS = _PRIVATE_STEM << _SHIFT
 """Keys from this one on name content that no other request can have."""
 
 
+def key_in(group: int, key: Key) -> Key:
+    """The same tokens, as one group of a model's layers keeps them: the keys of `BlockKeys` are those of group 0."""
+    return key + (group << _SHIFT)
+
+
 class BlockKeys:
     """Chained block hashes without hashing.
 
@@ -22,12 +27,19 @@ class BlockKeys:
     given prefix; a prefix that ends `offset` tokens after its stem is `stem << 32 | offset`. Only stems are looked up,
     one a run; the keys of all blocks inside a run are an arithmetic series. A private run's stem is made from its
     request's row alone.
+
+    Where groups of layers keep blocks of their own, a stem has as many numbers as there are groups.
     """
 
-    def __init__(self, workload: Workload, block_size: int) -> None:
+    def __init__(self, workload: Workload, block_size: int, groups: int = 1) -> None:
         self._workload = workload
+        self._groups = groups
         self._block_size = block_size
         self._stems: dict[tuple[Key, int, int], int] = {}
+
+    def of_all_groups(self, key: Key) -> Key:
+        """The key, in group 0, of the tokens that a key names in some group; for what is not private."""
+        return key - ((key >> _SHIFT) % self._groups << _SHIFT)
 
     def of(self, row: int, branch: int = 0) -> Sequence[Key]:
         """The keys of all whole blocks of a request's prompt and output, in order.
@@ -40,7 +52,7 @@ class BlockKeys:
             return self._of_branch(row, branch)
         prompt = int(workload.prompt_len[row])
         output = int(workload.output_len[row])
-        private = PRIVATE_KEYS + (row << _SHIFT)
+        private = PRIVATE_KEYS + (row * self._groups << _SHIFT)
         named = [] if workload.runs is None else workload.runs.of(row)
         output_source = PRIVATE if workload.output_source is None else int(workload.output_source[row])
         if not named and output_source == PRIVATE:
@@ -73,7 +85,8 @@ class BlockKeys:
         return keys
 
     def _stem(self, prefix: Key, source: int, start: int) -> Key:
-        return self._stems.setdefault((prefix, source, start), len(self._stems) + 1) << _SHIFT
+        number = self._stems.setdefault((prefix, source, start), len(self._stems) + 1)
+        return number * self._groups << _SHIFT
 
     def _extend(self, keys: list[Key], stem: Key, begin: int, length: int) -> Key:
         """Append the keys of the blocks that end within a run, and name the prefix that ends with the run."""

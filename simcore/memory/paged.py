@@ -5,16 +5,17 @@ https://arxiv.org/abs/2309.06180. The rules are those of vLLM 0.33's KV-cache ma
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from collections.abc import Sequence as Row
 
 from simcore.memory.base import Growth, Hit, Move, MoveKind
-from simcore.memory.keys import PRIVATE_KEYS, BlockKeys
+from simcore.memory.keys import PRIVATE_KEYS, BlockKeys, Key
 from simcore.memory.pool import BlockPool, HostPool
 from simcore.policies.eviction import Block
 from simcore.record.journal import Event, Journal
 from simcore.serving.request import ALL, Sequence
 from simcore.ticks import Tick
 
-NO_HIT = Hit(0, 0, [], [])
+NO_HIT = Hit(0, 0, [[]], [])
 
 
 class PagedMemory:
@@ -24,12 +25,24 @@ class PagedMemory:
     fetched.
     """
 
-    def __init__(self, pool: BlockPool, block_size: int, keys: BlockKeys | None, host: HostPool | None = None) -> None:
+    tables = 1
+    """block tables of a sequence"""
+
+    def __init__(
+        self,
+        pool: BlockPool,
+        block_size: int,
+        keys: BlockKeys | None,
+        host: HostPool | None = None,
+        late: bool = False,
+    ) -> None:
+        """`late`: steps are planned while the last one is in flight, so a sampled token is known a step later."""
         self.pool = pool
         self.host = host
         self.block_size = block_size
         self.moves: list[Move] = []
         self._keys = keys
+        self._late = late
         self._promptly = pool.prompt
         self._slots = 0  # tokens that all tables together have room for, shared blocks counted each time
 
@@ -70,12 +83,13 @@ class PagedMemory:
         else:
             return NO_HIT
         found = len(blocks) * self.block_size
-        return Hit(max(found, sequence.stored), found, blocks, sequence.swapped[len(blocks) :])
+        return Hit(max(found, sequence.stored), found, [blocks], sequence.swapped[len(blocks) :])
 
     def admit(self, sequence: Sequence, tokens: int, hit: Hit, spare: int, whole: bool) -> bool:
         pool, size = self.pool, self.block_size
-        hits = len(hit.blocks)
-        room = pool.free - pool.count_idle(hit.blocks) - spare
+        (found,) = hit.blocks
+        hits = len(found)
+        room = pool.free - pool.count_idle(found) - spare
         if whole and -(-sequence.length // size) - hits > room:
             return False
         reach = hit.tokens + tokens
@@ -84,13 +98,12 @@ class PagedMemory:
             return False
         if self._promptly:
             self._tell(sequence)
-            if pool.eviction.hears_queue:
-                pool.eviction.unexpect(sequence.keys[: sequence.named])
-        pool.share(hit.blocks, sequence.keys[:hits], sequence.id)
+            self._unexpect(sequence)
+        pool.share(found, sequence.keys[:hits], sequence.id)
         blocks = pool.take(need, sequence.id)
         if sequence.swapped:
             self._swap_in(sequence, hit, blocks)
-        sequence.tables = [hit.blocks + blocks]
+        sequence.tables = [found + blocks]
         sequence.registered = hits
         self._slots += (hits + need) * size
         self._register(sequence, reach)
@@ -115,14 +128,14 @@ class PagedMemory:
             table += blocks
             self._slots += need * self.block_size
             growth.append((0, blocks))
-        self._register(sequence, reach)
+        self._register(sequence, min(reach, sequence.length))
         return growth
 
     def expect(self, sequence: Sequence) -> None:
         if self._keys is not None and self.pool.eviction.hears_queue:
             if not sequence.keys:
                 self._name(sequence)
-            self.pool.eviction.expect(sequence.keys[: sequence.named])
+            self.pool.eviction.expect(self._names(sequence))
 
     def fork(self, parent: Sequence, child: Sequence) -> None:
         table = parent.tables[0]
@@ -144,12 +157,12 @@ class PagedMemory:
             if self.journal is not None:
                 self.journal.write(Event.SWAP_OUT, block, sequence.id, 0, self.pool.holders(block), target)
 
-    def release(self, sequence: Sequence, returns: bool) -> None:
+    def release(self, sequence: Sequence, filled: int, returns: bool) -> None:
         pool, table = self.pool, sequence.tables[0]
         if self._promptly:
             self._tell(sequence)
-        self._register(sequence, sequence.computed)
-        full = sequence.computed // self.block_size
+        self._register(sequence, filled)
+        full = filled // self.block_size
         if sequence.registered > full:  # its chunk of this step was taken back
             pool.unregister(table[full : sequence.registered])
             sequence.registered = full
@@ -163,6 +176,12 @@ class PagedMemory:
         sequence.worth = ALL
         if returns:
             self.expect(sequence)
+
+    def forget(self, sequence: Sequence) -> None:
+        if sequence.swapped:
+            assert self.host is not None
+            self.host.give_back(sequence.swapped)
+            sequence.swapped, sequence.stored = [], 0
 
     def fits(self, tokens: int) -> bool:
         return tokens <= (self.pool.blocks - 1) * self.block_size
@@ -180,13 +199,20 @@ class PagedMemory:
 
     def _swap_in(self, sequence: Sequence, hit: Hit, blocks: list[Block]) -> None:
         """Fetch what is on the host into the first of the `blocks` that were taken, and leave the host."""
-        assert self.host is not None
-        for place, (source, target) in enumerate(zip(hit.host, blocks, strict=False), len(hit.blocks)):
+        for place, (source, target) in enumerate(zip(hit.host, blocks, strict=False), len(hit.blocks[0])):
             self.moves.append(Move(MoveKind.SWAP_IN, sequence.id, 0, place, source, target))
             if self.journal is not None:
                 self.journal.write(Event.SWAP_IN, target, sequence.id, 0, 1, source)
-        self.host.give_back(sequence.swapped)
-        sequence.swapped, sequence.stored = [], 0
+        self.forget(sequence)
+
+    def _unexpect(self, sequence: Sequence) -> None:
+        """It waits no longer."""
+        if self.pool.eviction.hears_queue:
+            self.pool.eviction.unexpect(self._names(sequence))
+
+    def _names(self, sequence: Sequence) -> Row[Key]:
+        """The content that a sequence may find, and others too."""
+        return sequence.keys[: sequence.named]
 
     def _tell(self, sequence: Sequence) -> None:
         """Policies want to know whose doing it is what happens next."""
@@ -195,7 +221,7 @@ class PagedMemory:
         use.prompt = request.prompt_len // self.block_size
 
     def _register(self, sequence: Sequence, reach: int) -> None:
-        """Cache the blocks that are full once `reach` tokens are computed: in the step that fills them, not after.
+        """Cache the blocks that `reach` tokens fill: in the step that computes them, or later if they are known late.
 
         Unless somebody wants to know at once, a private block just counts as cached: nobody else could hit it.
         """
@@ -214,5 +240,5 @@ class PagedMemory:
                 if first + admitted < full:
                     full = sequence.worth = first + admitted
             sequence.registered = full
-        if full < len(table) and (full < sequence.named or self._promptly):
+        if full < len(table) and (full < sequence.named or self._promptly) and not self._late:
             sequence.horizon -= 1  # to be asked when the last block is full, not only when it overflows

@@ -36,8 +36,13 @@ class BlockPool:
         journal: Journal | None = None,
         admission: Admission | None = None,
         setting: Setting | None = None,
+        *,
+        enter_private: bool = False,
     ) -> None:
-        """The policies begin anew, in their `setting`; without an admission policy everything is cached."""
+        """The policies begin anew, in their `setting`; without an admission policy everything is cached.
+
+        With `enter_private`, private blocks are entered in the map of keys when they are registered, as all are.
+        """
         self.blocks = blocks
         """size of the pool, the null block included"""
         self.free = blocks - 1
@@ -56,6 +61,7 @@ class BlockPool:
         setting = setting or Setting(blocks - 1)
         self.eviction.begin(setting)
         self.admission.start(setting)
+        self._enter_private = enter_private or journal is not None  # a journal tells of every block what was in it
         self._uncached: list[Block] = []  # freed; the end is the head of the queue
         self._unused = 1  # the first block that was never used
         self._cached: dict[Key, Block] = {}
@@ -95,17 +101,26 @@ class BlockPool:
             found.append(block)
         return found
 
+    def block_of(self, key: Key) -> Block | None:
+        """The block that is cached under a key, the first one registered. Looking changes nothing."""
+        return self._cached.get(key)
+
+    def entered(self, block: Block) -> bool:
+        """Whether a block is in the map of keys."""
+        return block in self._keys
+
     def count_idle(self, blocks: list[Block]) -> int:
         """How many of some blocks that were found nobody holds."""
         holders = self._holders
         return sum(not holders[block] for block in blocks)
 
-    def share(self, blocks: list[Block], keys: Sequence[Key], sequence: int) -> None:
-        """One more sequence holds blocks that were found under these keys."""
+    def share(self, blocks: list[Block], keys: Sequence[Key], sequence: int, first: int = 0) -> None:
+        """One more sequence holds blocks that were found under these keys, from its place `first` on."""
         holders = self._holders
         woken = [block for block in blocks if not holders[block]]
         for block in blocks:
             holders[block] += 1
+        self.use.place, self.use.before = first, 0
         self.eviction.shared(blocks, keys, woken, self.use)
         self.idle -= len(woken)
         self.free -= len(woken)
@@ -142,8 +157,8 @@ class BlockPool:
             blocks = blocks[: self._count_admitted(keys)]
             keys = keys[: len(blocks)]
         self.eviction.registered(blocks, keys, self.use)
-        recorded = self.journal is not None  # a journal tells of every block what was in it
-        if entries := [(b, key) for b, key in zip(blocks, keys, strict=True) if recorded or key < PRIVATE_KEYS]:
+        everything = self._enter_private
+        if entries := [(b, key) for b, key in zip(blocks, keys, strict=True) if everything or key < PRIVATE_KEYS]:
             self._enter(entries)
         if self.journal is not None:
             for block, key in zip(blocks, keys, strict=True):
@@ -185,8 +200,10 @@ class BlockPool:
             self.journal.write(Event.FREE, block, sequence, self._keys.get(block, 0), self._holders.get(block, 1))
         return target
 
-    def release(self, table: list[Block], registered: int, sequence: int) -> None:
+    def release(self, table: list[Block], registered: int, sequence: int, first: int = 0) -> None:
         """A sequence lets go of its table, the last block first; the first `registered` blocks of it are cached.
+
+        The table, or what is left of it, begins at the sequence's place `first`.
 
         The others go in front of the free queue, where the last of the table becomes the head; cached ones become idle
         when nobody else holds them, those later in the table first.
@@ -203,7 +220,7 @@ class BlockPool:
             uncached = [block for block in uncached if not self._has_other_holder(block)]
             idle = [block for block in idle if not self._has_other_holder(block)]
         self._uncached += uncached
-        self.use.place, self.use.before = registered, 0
+        self.use.place, self.use.before = first + registered, 0
         self.eviction.released(idle, self.use)
         self.idle += len(idle)
         self.free += len(uncached) + len(idle)

@@ -1,10 +1,12 @@
 """The step log: one JSON object a step, with the fields by which a run can be compared with a recorded one of vLLM."""
 
 import json
+from collections import deque
 from typing import TextIO
 from zlib import crc32
 
-from simcore.memory.base import Memory
+from simcore.memory.base import Growth, Memory
+from simcore.policies.eviction import Block
 from simcore.record.journal import Event, Journal
 from simcore.serving.plan import StepPlan
 from simcore.serving.request import Request, Sequence
@@ -19,11 +21,13 @@ class StepLog:
         self._file = file
         self._workload = workload
         self._memory = memory
+        self._tables = memory.tables
         self._journal = journal
-        self._mark = 0
+        self._read = 0  # entries of the journal
+        self._summed = -1  # entries of the journal when the free queue was summed up
         self._checksum = 0
         self._names: dict[int, str] = {}
-        self._line: dict[str, object] = {}
+        self._lines: deque[dict[str, object]] = deque()  # of the steps in flight
 
     def arrived(self, request: Request, accepted: bool) -> None:
         pass
@@ -34,13 +38,15 @@ class StepLog:
         resumed = [seq for seq in plan.opened if seq in ids]
         for seq, opening in plan.opened.items():
             ids[seq] = self._workload.id_of(opening.request) + (f"#{opening.branch}" if opening.branch else "")
-        entries = self._journal.since(self._mark)
+        entries = self._journal.since(self._read)
+        self._read = len(self._journal)
         evicted = [entry.block for entry in entries if entry.event == Event.EVICT]
-        blocks = {ids[seq]: [block for _, blocks in growth for block in blocks] for seq, growth in plan.grown.items()}
-        blocks |= {ids[seq]: opening.tables[0] for seq, opening in plan.opened.items()}
-        self._line = {
+        blocks = {ids[seq]: self._appended(growth) for seq, growth in plan.grown.items() if growth}
+        for seq, opening in plan.opened.items():
+            blocks[ids[seq]] = opening.tables if self._tables > 1 else opening.tables[0]
+        line: dict[str, object] = {
             "i": plan.index,
-            "t": to_seconds(start),
+            "t": to_seconds(plan.made),
             "dt": to_seconds(ticks),
             "sched": [
                 [ids[seq], count, before]
@@ -56,16 +62,25 @@ class StepLog:
             "evicted_ids": evicted,
         }
         if plan.moves:
-            self._line["moves"] = [[move.kind, ids[move.sequence], move.source, move.target] for move in plan.moves]
+            line["moves"] = [[move.kind, ids[move.sequence], move.source, move.target] for move in plan.moves]
+        self._lines.append(line)
 
     def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
-        self._line["finished"] = [sequence.name for sequence in ended]
-        self._line["free"] = self._memory.free
-        self._line["used"] = self._memory.blocks - 1 - self._memory.free
-        if len(self._journal) > self._mark or not plan.index:  # otherwise the queue is what it was
+        line = self._lines.popleft()
+        line["finished"] = [sequence.name for sequence in ended]
+        line["free"] = self._memory.free
+        line["used"] = self._memory.blocks - 1 - self._memory.free
+        if len(self._journal) > self._summed:  # otherwise the queue is what it was
             self._checksum = crc32(",".join(map(str, self._memory.free_queue())).encode())
-        self._line["freeq_crc"] = self._checksum
+            self._summed = len(self._journal)
+        line["freeq_crc"] = self._checksum
         if plan.stalled:
-            self._line["stall"] = True
-        self._file.write(json.dumps(self._line) + "\n")
-        self._mark = len(self._journal)
+            line["stall"] = True
+        self._file.write(json.dumps(line) + "\n")
+
+    def _appended(self, growth: Growth) -> list[Block] | list[list[Block]]:
+        """The new blocks of a sequence: a list of them for each table, if there are several."""
+        tables: list[list[Block]] = [[] for _ in range(self._tables)]
+        for table, blocks in growth:
+            tables[table] += blocks
+        return tables[0] if len(tables) == 1 else tables

@@ -52,10 +52,12 @@ class MemorySection(Section):
     )
     prefix_retention: int = key(
         -1,
-        help="Which blocks of a sliding-window layer stay cached: -1 all, 0 only the tail that the window needs; "
-        "layers with full attention ignore both.",
+        help="Which blocks of sliding-window layers stay cached: -1 all; 0 only the last ones of a prompt, as many as "
+        "the window needs, and of a prefix that was found to be shared, as in vLLM; above 0, a multiple of "
+        "memory.block_size, also as many at the end of every so many tokens. Layers with full attention ignore it.",
+        unit="tokens",
         ge=-1,
-        le=0,
+        le=1_000_000_000,
     )
     structure: Literal["hash", "radix"] = key(
         "hash",
@@ -75,7 +77,9 @@ class MemorySection(Section):
     )
 
     @model_validator(mode="after")
-    def _one_size(self) -> Self:
+    def _keys_fit_together(self) -> Self:
         if self.blocks is not None and self.utilization is not None:
             raise Misfit(self, {"utilization": "memory.blocks gives the pool's size already; leave one of them out"})
+        if self.prefix_retention > 0 and self.prefix_retention % self.block_size:
+            raise Misfit(self, {"prefix_retention": f"must be a multiple of memory.block_size ({self.block_size})"})
         return self

@@ -75,10 +75,34 @@ class Model:
         """Layers that keep keys and values."""
         return sum(group.layers for group in self.layer_groups if group.attention)
 
+    @property
+    def table_layers(self) -> int:
+        """Attention layers that share a block table, and whose part of a block's tokens is one block of the pool.
+
+        As vLLM's kv_cache_planning.py (_get_kv_cache_groups_uniform_page_size): all layers, if they are alike.
+        Otherwise as many as the rarest kind has, or as the most frequent one has where that is less than half as many
+        again; so pages are equally large, and a kind that does not come out even leaves some of its last one empty.
+        """
+        layers = self._layers_by_window().values()
+        most, least = max(layers, default=0), min(layers, default=0)
+        return most if most < 1.5 * least else least
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """The window of each block table that a sequence has, 0: full attention; see `table_layers`."""
+        size = self.table_layers
+        return tuple(window for window, layers in self._layers_by_window().items() for _ in range(-(-layers // size)))
+
+    def _layers_by_window(self) -> dict[int, int]:
+        layers: dict[int, int] = {}
+        for group in self.layer_groups:
+            if group.attention:
+                layers[group.window] = layers.get(group.window, 0) + group.layers
+        return layers
+
     def unsupported(self) -> str | None:
         """One sentence on what of this model cannot be simulated yet; its bytes can be computed all the same."""
         kinds = {
-            "sliding-window": sum(group.layers for group in self.layer_groups if group.window),
             "state-space": sum(group.layers for group in self.layer_groups if group.state_bytes),
             "attention-free": sum(group.layers for group in self.layer_groups if not group.attention),
         }

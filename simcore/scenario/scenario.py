@@ -82,6 +82,15 @@ class Scenario(Section):
                 "memory.prefix_caching = false: two requests of equal priority and arrival can then preempt each other "
                 "for ever"
             )
+        windows = any(self.model.resolve().windows)
+        if windows and scheduler.preemption == "swap":
+            problems["scheduler.preemption"] = "a model with sliding-window layers cannot be simulated with that yet"
+        if scheduler.async_scheduling and (self.workload.samples or 1) > 1:
+            problems["workload.samples"] = "scheduler.async_scheduling cannot be simulated with several samples yet"
+        if windows and self.memory.structure == "radix":
+            problems["memory.structure"] = "a model with sliding-window layers cannot be simulated with that yet"
+        if self.memory.prefix_retention > 0 and not windows:
+            problems["memory.prefix_retention"] = "no layer of the model has a sliding window: it must be -1 or 0"
         if problems:
             raise Misfit(self, problems)
         return self

@@ -1,10 +1,10 @@
 """`[scheduler]`: who runs in the next step."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import model_validator
 
-from simcore.schema import Misfit, Section, key, not_yet
+from simcore.schema import Misfit, Section, key
 
 
 class SchedulerSection(Section):
@@ -48,8 +48,10 @@ class SchedulerSection(Section):
         True,
         help="Admit a request only if its whole known sequence fits into the free blocks, not just its first chunk.",
     )
-    async_scheduling: Annotated[bool, not_yet(True, "scheduling a step before the last one's output is known")] = key(
-        False, help="Schedule a step before the output of the one before it is known."
+    async_scheduling: bool = key(
+        False,
+        help="Schedule a step while the one before it is computed, before its output is known, as vLLM does by default "
+        "on GPUs.",
     )
     preemption: Literal["recompute", "swap"] = key(
         "recompute",

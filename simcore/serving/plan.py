@@ -38,18 +38,22 @@ class StepPlan:
     """
 
     __slots__ = (
-        "chunk_context", "chunk_tokens", "chunks", "closed", "context", "counts", "grown", "index", "moves", "opened",
-        "pairs", "preempted", "rows", "seqs", "starts", "tokens",
+        "chunk_context", "chunk_tokens", "chunks", "closed", "context", "counts", "grown", "held", "index", "made",
+        "moves", "opened", "pairs", "preempted", "rows", "seqs", "starts", "tokens",
     )  # fmt: skip
 
-    def __init__(self, index: int, closed: list[Seq]) -> None:
+    def __init__(self, index: int, made: Tick, closed: list[Seq]) -> None:
         self.index = index
+        self.made = made
+        """when; the step begins when the one before it is done"""
         self.rows = 0
         """sequences that compute something"""
         self.tokens = 0
         """sum of `counts`"""
         self.context = 0
         """keys read: the sum of `starts + counts`"""
+        self.held = 0
+        """tokens in the tables of all that run: `context`, and what those hold whose last token is in flight"""
         self.pairs = 0
         """query-key pairs: the sum of `counts * starts + counts * (counts + 1) / 2`"""
         self.chunks = 0
@@ -73,7 +77,7 @@ class StepPlan:
     @property
     def stalled(self) -> bool:
         """Somebody waits, nobody runs, and nothing could be done about it."""
-        return not self.rows and not self.preempted
+        return not self.held and not self.preempted
 
 
 @dataclass(slots=True)

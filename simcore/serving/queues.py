@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from simcore.serving.request import Sequence
@@ -31,6 +31,9 @@ class Queue(Protocol):
     def take(self) -> Sequence:
         """Take the head out."""
         ...
+
+    def remove(self, sequence: Sequence) -> None:
+        """It need not be admitted any more."""
 
     def victim(self, running: list[Sequence]) -> Sequence:
         """Which of the running sequences, in the order of admission, is preempted first."""
@@ -78,6 +81,10 @@ class Priority:
 
     def take(self) -> Sequence:
         return heappop(self._heap)[-1]
+
+    def remove(self, sequence: Sequence) -> None:
+        self._heap = [entry for entry in self._heap if entry[-1] is not sequence]
+        heapify(self._heap)
 
     def victim(self, running: list[Sequence]) -> Sequence:
         victim = max(running, key=lambda sequence: (sequence.request.priority, sequence.request.arrival))

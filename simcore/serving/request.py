@@ -57,9 +57,9 @@ class Sequence:
     """
 
     __slots__ = (
-        "asks", "branch", "computed", "end", "ends", "forks", "horizon", "id", "keys", "length", "named", "offset",
-        "place", "registered", "request", "stored", "streak", "swapped", "tables",
-        "worth",
+        "asks", "branch", "computed", "end", "ends", "forks", "horizon", "id", "in_flight", "junction", "keys",
+        "length", "named", "nulls", "offset", "place", "registered", "request", "stored", "streak", "swapped",
+        "tables", "worth",
     )  # fmt: skip
 
     def __init__(self, id: int, request: Request, max_model_len: int, branch: int = 0) -> None:
@@ -73,6 +73,8 @@ class Sequence:
         """tokens known: the prompt and the outputs so far"""
         self.computed = 0
         """tokens whose keys and values are stored, or will be when the steps in flight are done"""
+        self.in_flight = 0
+        """those of them that the plan in flight computes, when another one is made"""
         self.end = min(request.prompt_len + request.output_len, max_model_len)
         """the length at which it ends"""
         self.place = NEVER
@@ -96,11 +98,15 @@ class Sequence:
         """leading blocks that have been offered to the prefix cache"""
         self.worth = ALL
         """leading blocks that the prefix cache may be offered: it refused the next one"""
+        self.nulls: list[int] = []
+        """leading entries of each table that are the null block: no token to come will see theirs"""
+        self.junction = 0
+        """blocks of the longest prefix that some layers had cached, but not all of them; 0: there was none"""
         self.swapped: list[int] = []
         """blocks of the host that hold the first `stored` tokens while it waits"""
         self.stored = 0
         self.horizon = 0
-        """the memory need not be asked before `computed` would reach this"""
+        """while it decodes, the memory need not be asked before `computed` would reach this"""
 
     def __repr__(self) -> str:
         return f"<Sequence {self.id} of {self.name}: {self.computed}/{self.length}/{self.end}>"
@@ -110,11 +116,11 @@ class Sequence:
         """The request's id; of a further branch with its number, as in `r3#1`."""
         return f"{self.request.id}#{self.branch}" if self.branch else self.request.id
 
-    def settle(self, step: int) -> None:
-        """Write down how far a decoding sequence has come at the start of `step`."""
+    def settle(self, step: int, pending: bool = False) -> None:
+        """Write down how far a decoding sequence has come at the start of `step`; its last token may be `pending`."""
         if self.offset is not None:
             self.computed = step - self.offset
-            self.length = self.computed + 1
+            self.length = self.computed + 1 - pending
 
     def stop_streak(self, step: int) -> None:
         """It gets no token in `step`."""

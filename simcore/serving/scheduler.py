@@ -9,6 +9,11 @@ from then on: it is preempted, resumed and ended by itself.
 **Decoding sequences move with the clock.** Each gets one token in every step, so how far it has come is the number of
 the step less a constant, its `offset`, and nothing need be done for it until it fills a block, needs another one, or
 ends. When that will be is known, and noted in a calendar. So a step costs what happens in it, not what runs.
+
+**A plan may be made while the last one is in flight** (vLLM's async scheduling). All rows of the last plan that sample
+have one token more than is known; it is planned with as if it were there. What differs is noted where it does: whoever
+got its last token in the plan in flight runs on without a row; a victim still gets the token that is on its way; and
+the memory is told what is known, and what may still be read.
 """
 
 from array import array
@@ -44,7 +49,8 @@ class Calendar(defaultdict[int, list[Sequence]]):
 class Scheduler:
     """Plans steps, applies their outcomes, and owns the waiting and the running sequences.
 
-    Between `schedule` and `commit` a plan is in flight; plans are committed in the order in which they were made.
+    Between `schedule` and `commit` a plan is in flight. Plans are committed in the order in which they were made, and
+    when one is made, none but the last may be in flight.
     """
 
     def __init__(
@@ -88,6 +94,9 @@ class Scheduler:
         self._forked: dict[int, Opening] = {}  # since the last plan
         self._closed: list[int] = []
         self._in_flight: deque[list[Sequence]] = deque()  # of each plan, whom it gives the token after its prompt
+        self._chunks: dict[Sequence, int] = {}  # of the last plan, tokens of prompts
+        self._finishing: list[Sequence] = []  # they run without a row: their last token is in flight
+        self._overdue: list[tuple[int, Sequence]] = []  # preempted with a token in flight, and where they stood
 
     def add(self, request: Request) -> bool:
         """A request arrives. False: it is refused, since it could never be served."""
@@ -114,10 +123,11 @@ class Scheduler:
         if not requests:
             return None
         self.memory.turn(self.steps, now)
-        plan = StepPlan(self.steps, self._closed)
+        plan = StepPlan(self.steps, now, self._closed)
         self._closed = []
         if self._forked:
             plan.opened, self._forked = self._forked, {}
+        self._finishing = self._ends.get(plan.index - 1, [])[:]  # nobody, unless that plan is in flight
         self.steps += 1
 
         longest = self._options.max_num_batched_tokens
@@ -130,9 +140,15 @@ class Scheduler:
         if self.memory.moves:
             plan.moves, self.memory.moves = self.memory.moves, []
 
-        plan.rows = len(self.running)
-        plan.tokens = self._decoding
-        plan.context = plan.pairs = self._decoding * self.steps - self._offsets
+        plan.rows = len(self.running) - len(self._finishing)
+        plan.tokens = self._decoding - len(self._finishing)
+        plan.context = self._decoding * self.steps - self._offsets
+        held = 0
+        for sequence in self._finishing:
+            assert sequence.offset is not None
+            plan.context -= self.steps - sequence.offset
+            held += sequence.end - 1
+        plan.pairs = plan.context
         for sequence, tokens in chunks.items():
             plan.tokens += tokens
             plan.pairs += tokens * sequence.computed + tokens * (tokens + 1) // 2
@@ -142,6 +158,7 @@ class Scheduler:
                 plan.chunks += 1
                 plan.chunk_tokens += tokens
                 plan.chunk_context += sequence.computed
+        plan.held = plan.context + held
         if self._list_rows:
             self._list_rows_of(plan, chunks)
         sampled = [sequence for sequence in chunks if sequence.computed == sequence.length]
@@ -149,6 +166,7 @@ class Scheduler:
             self._prefilling.remove(sequence)
             self._start_decoding(sequence, self.steps)
         self._in_flight.append(sampled)
+        self._chunks = chunks
         return plan
 
     def commit(self, plan: StepPlan, outcome: Outcome, now: Tick) -> list[Sequence]:
@@ -157,20 +175,24 @@ class Scheduler:
             sequence.streak = plan.index
             if sequence.request.first_token == NEVER:
                 sequence.request.first_token = now
+            if sequence.place == NEVER:
+                sequence.stop_streak(plan.index + 1)  # it has had to give way since
             if sequence.forks:
                 self.memory.turn(plan.index, now)
                 self._fork(sequence)
         ended = self._ends.pop(plan.index, [])
         if outcome.ended:
             ended += [s for s in self.running if (s.request.row, s.branch) in outcome.ended and s not in ended]
+        if self._overdue:
+            ended += self._deliver(outcome)
         if ended:
             ended.sort(key=_PLACE)
             self.memory.turn(plan.index, now)
             for sequence in ended:
-                sequence.settle(plan.index + 1)
-                self._stop_decoding(sequence)
-                self._release(sequence, plan.index + 1, returns=False)
-                self._close(sequence)
+                if sequence.offset is None:
+                    self._give_up_waiting(sequence)
+                else:
+                    self._end(sequence, plan.index + 1)
                 request = sequence.request
                 request.output_tokens += sequence.length - request.prompt_len
                 request.live -= 1
@@ -178,6 +200,32 @@ class Scheduler:
                     request.finished = now
             self.running = [sequence for sequence in self.running if sequence.place != NEVER]
         return ended
+
+    def _deliver(self, outcome: Outcome) -> list[Sequence]:
+        """Those preempted with a token in flight are given it while they wait; return whom it ends."""
+        ended = []
+        for place, sequence in self._overdue:
+            sequence.length += 1
+            if sequence.length == sequence.end or (sequence.request.row, sequence.branch) in outcome.ended:
+                sequence.place = place
+                ended.append(sequence)
+        self._overdue = []
+        return ended
+
+    def _end(self, sequence: Sequence, next_step: int) -> None:
+        """A running sequence has got its last token, in the step before `next_step`."""
+        sequence.settle(next_step)
+        if self._in_flight and sequence.ends >= next_step:  # nobody knew, and one more is being computed
+            sequence.request.computed_tokens += 1
+        self._stop_decoding(sequence)
+        self._release(sequence, next_step, sequence.computed, returns=False)
+        self._close(sequence)
+
+    def _give_up_waiting(self, sequence: Sequence) -> None:
+        """A waiting sequence has got its last token: it need not come back."""
+        sequence.place = NEVER
+        self.waiting.remove(sequence)
+        self.memory.forget(sequence)
 
     def _mint(self, request: Request, branch: int = 0) -> Sequence:
         self.owners.append(request.row)
@@ -217,6 +265,7 @@ class Scheduler:
         and what they want never grows.
         """
         step, running, budget = plan.index, self.running, self._options.max_num_batched_tokens
+        pending = bool(self._in_flight)
         active = self._asks.pop(step, []) + self._prefilling
         active.sort(key=_PLACE)
         for sequence in active:
@@ -224,20 +273,21 @@ class Scheduler:
                 continue  # it gave way to one before it
             tokens = 1
             if sequence.offset is None:
-                left = budget - len(running) + 1 - _extra(chunks)
+                left = budget - len(running) + len(self._finishing) + 1 - _extra(chunks)
                 tokens = min(sequence.length - sequence.computed, longest, left)
             else:
-                sequence.settle(step)
-            if sequence.computed + tokens >= sequence.horizon:
-                while (growth := self.memory.grow(sequence, tokens)) is None:
-                    victim = self.waiting.victim(running)
-                    self._preempt(plan, chunks, victim, scheduled=victim.place < sequence.place)
-                    if victim is sequence:
-                        break
-                if growth is None:
-                    continue
-                if growth:
-                    plan.grown[sequence.id] = growth
+                sequence.settle(step, pending)
+            if pending:
+                sequence.in_flight = self._chunks.get(sequence, 1)
+            while (growth := self.memory.grow(sequence, tokens)) is None:
+                victim = self.waiting.victim(running)
+                self._preempt(plan, chunks, victim, scheduled=victim.place < sequence.place)
+                if victim is sequence:
+                    break
+            if growth is None:
+                continue
+            if growth:
+                plan.grown[sequence.id] = growth
             if sequence.offset is None:
                 chunks[sequence] = tokens
             else:
@@ -246,7 +296,7 @@ class Scheduler:
     def _admit_waiting(self, plan: StepPlan, chunks: dict[Sequence, int], longest: int, now: Tick) -> None:
         """Admit from the head of the queue for as long as slots, budget and blocks last; nobody overtakes."""
         options = self._options
-        budget = options.max_num_batched_tokens - len(self.running) - _extra(chunks)
+        budget = options.max_num_batched_tokens - len(self.running) + len(self._finishing) - _extra(chunks)
         while budget and self.waiting:
             sequence = self.waiting.head()
             if len(self.running) + self._promised + sequence.forks >= options.max_num_seqs:
@@ -291,22 +341,32 @@ class Scheduler:
 
         If it was `scheduled` already, that is undone. But in vLLM, blocks that the step would have filled for it stay
         in the prefix cache, though they are never computed: a later sequence can hit them.
+
+        With a plan in flight, what a decoding sequence computes there is in no block that is cached yet: that happens
+        when the next step takes it along. And the token that it gets there will be given to it while it waits.
         """
+        pending = bool(self._in_flight)
         if sequence.offset is None:
             self._prefilling.remove(sequence)
             undone = chunks.pop(sequence, 0)
         else:
-            sequence.settle(plan.index)
+            if sequence in self._finishing:
+                self._finishing.remove(sequence)
+                scheduled = False
+            sequence.settle(plan.index, pending)
             self._stop_decoding(sequence)
             undone = int(scheduled)
+            if pending:
+                undone = 0 if scheduled or sequence in self._chunks else -1
+                self._overdue.append((sequence.place, sequence))
         if self._options.preemption == "swap":
             self.memory.swap_out(sequence)
-        if self._keep_unwritten:
-            sequence.computed += undone
-            sequence.request.computed_tokens -= undone
+        filled = sequence.computed
+        if self._keep_unwritten or undone < 0:
+            filled += undone
         self.running.remove(sequence)
         self._promised -= sequence.forks
-        self._release(sequence, plan.index, returns=True)
+        self._release(sequence, plan.index, filled, returns=True)
         sequence.computed = 0
         sequence.request.preemptions += 1
         self.preemptions += 1
@@ -315,12 +375,15 @@ class Scheduler:
         plan.preempted.append(sequence.id)
         plan.closed.append(sequence.id)
 
-    def _release(self, sequence: Sequence, next_step: int, returns: bool) -> None:
-        """It no longer runs; `next_step` is the first that gives it no token."""
+    def _release(self, sequence: Sequence, next_step: int, filled: int, returns: bool) -> None:
+        """It no longer runs; `next_step` is the first that gives it no token.
+
+        The blocks that its first `filled` tokens fill may be cached.
+        """
         sequence.stop_streak(next_step)
         sequence.request.computed_tokens += sequence.computed
         sequence.place = NEVER
-        self.memory.release(sequence, returns)
+        self.memory.release(sequence, filled, returns)
 
     def _start_decoding(self, sequence: Sequence, step: int) -> None:
         """From `step` on it gets a token in every step."""
@@ -346,12 +409,12 @@ class Scheduler:
             self._asks[sequence.asks].append(sequence)
 
     def _list_rows_of(self, plan: StepPlan, chunks: dict[Sequence, int]) -> None:
-        for sequence in self.running:
-            if sequence.offset is not None:
-                sequence.settle(plan.index)
-        plan.seqs = [sequence.id for sequence in self.running]
-        plan.counts = [chunks.get(sequence, 1) for sequence in self.running]
-        plan.starts = [sequence.computed - chunks.get(sequence, 0) for sequence in self.running]
+        rows = [sequence for sequence in self.running if sequence not in self._finishing]
+        for sequence in rows:
+            sequence.settle(plan.index)
+        plan.seqs = [sequence.id for sequence in rows]
+        plan.counts = [chunks.get(sequence, 1) for sequence in rows]
+        plan.starts = [sequence.computed - chunks.get(sequence, 0) for sequence in rows]
 
 
 def _extra(chunks: dict[Sequence, int]) -> int:

@@ -5,7 +5,7 @@ a plan, hands it to an executor, and sleeps for as long as the step lasts.
 """
 
 import math
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterable
 from typing import Protocol
 
@@ -13,7 +13,7 @@ import numpy as np
 import simpy
 
 from simcore.serving.executor import Executor
-from simcore.serving.plan import StepPlan
+from simcore.serving.plan import Outcome, StepPlan
 from simcore.serving.request import Request, Sequence, served
 from simcore.serving.scheduler import Scheduler
 from simcore.ticks import MAX_TICKS, Tick, to_ticks
@@ -46,14 +46,17 @@ class Observer(Protocol):
         """A request reached its server."""
 
     def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
-        """A step lasts `ticks` from `start` on; its outcome has not been applied."""
+        """A step lasts `ticks` from `start` on; its outcome is not applied yet, nor need that of the one before it."""
 
     def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
         """The outcome of a step has been applied; its last tokens `ended` these branches."""
 
 
 class Server:
-    """One replica: a scheduler and its executor. Steps follow each other without a gap while there is work."""
+    """One replica: a scheduler and its executor. Steps follow each other without a gap while there is work.
+
+    With a depth of two, a step is planned while the one before it is computed, as in vLLM's async scheduling.
+    """
 
     def __init__(
         self,
@@ -63,14 +66,18 @@ class Server:
         observers: Iterable[Observer],
         on_end: Callable[[Request], None],
         max_steps: int = 0,
+        depth: int = 1,
     ) -> None:
+        """`depth`: so many plans may be in flight."""
         self.scheduler = scheduler
         self._env = env
         self._executor = executor
         self._observers = tuple(observers)
         self._on_end = on_end
         self._max_steps = max_steps
+        self._depth = depth
         self._work = env.event()
+        self._news = False
         self.stopping = False
         """The step it is in, if any, is its last."""
         self.stopped = False
@@ -83,43 +90,59 @@ class Server:
         accepted = self.scheduler.add(request)
         for observer in self._observers:
             observer.arrived(request, accepted)
-        if accepted and not self._work.triggered:
-            self._work.succeed()
+        if accepted:
+            self._news = True
+            if not self._work.triggered:
+                self._work.succeed()
         return accepted
 
     def _serve(self) -> Events:
-        env, scheduler, executor, observers = self._env, self.scheduler, self._executor, self._observers
-        while not self.stopping:
-            start = int(env.now)
-            plan = scheduler.schedule(start)
-            if plan is None:
-                yield from self._wait()
-                continue
-            executor.submit(plan)
-            outcome = executor.collect()
-            ticks = min(outcome.ticks, MAX_TICKS - start)
-            if ticks < outcome.ticks:
-                self.stopping = self.out_of_time = True
-            for observer in observers:
-                observer.planned(plan, start, ticks)
-            if ticks:
-                yield Pause(env, ticks)
-            ended = scheduler.commit(plan, outcome, int(env.now))
-            for observer in observers:
-                observer.committed(plan, ended)
-            if ended:
-                for request in served(ended):
-                    self._on_end(request)
-                yield Pause(env)  # somebody may have waited for the end of one, and arrive at once
-            if plan.index + 1 == self._max_steps:
-                self.stopping = True
-            elif plan.stalled:
+        """Plan, then wait for the oldest plans until fewer than `depth` are in flight; at one, that is this plan."""
+        env, scheduler, in_flight = self._env, self.scheduler, deque[tuple[StepPlan, Outcome, Tick]]()
+        free = 0  # when all that was planned so far is done
+        while in_flight or not self.stopping:
+            plan = None
+            if not self.stopping:
+                self._news = False
+                plan = scheduler.schedule(int(env.now))
+            if plan is not None:
+                outcome, free = self._launch(plan, max(int(env.now), free))
+                in_flight.append((plan, outcome, free))
+            idle = plan is None or plan.stalled
+            most = 0 if idle or self.stopping else self._depth - 1
+            while len(in_flight) > most:
+                oldest, outcome, end = in_flight.popleft()
+                if end > env.now:
+                    yield Pause(env, end - int(env.now))
+                ended = scheduler.commit(oldest, outcome, int(env.now))
+                for observer in self._observers:
+                    observer.committed(oldest, ended)
+                if ended:
+                    for request in served(ended):
+                        self._on_end(request)
+                    yield Pause(env)  # somebody may have waited for the end of one, and arrive at once
+            if idle and not self.stopping:
                 yield from self._wait()  # only another arrival can change anything
         self.stopped = True
 
+    def _launch(self, plan: StepPlan, start: Tick) -> tuple[Outcome, Tick]:
+        """Have a plan carried out from `start` on. Its outcome, and when it is done."""
+        self._executor.submit(plan)
+        outcome = self._executor.collect()
+        ticks = min(outcome.ticks, MAX_TICKS - start)
+        if ticks < outcome.ticks:
+            self.stopping = self.out_of_time = True
+        for observer in self._observers:
+            observer.planned(plan, start, ticks)
+        if plan.index + 1 == self._max_steps:
+            self.stopping = True
+        return outcome, start + ticks
+
     def _wait(self) -> Events:
-        self._work = self._env.event()
-        yield self._work
+        """For somebody to arrive, unless somebody has since the last plan was made."""
+        if not self._news:
+            self._work = self._env.event()
+            yield self._work
         yield Pause(self._env)
 
 
@@ -134,6 +157,7 @@ class World:
         observers: Iterable[Observer] = (),
         *,
         max_steps: int = 0,
+        depth: int = 1,
     ) -> None:
         self._env = simpy.Environment(initial_time=0)
         self._workload = workload
@@ -143,7 +167,7 @@ class World:
             rows = np.flatnonzero(workload.after == OPEN).tolist()
             for row in np.flatnonzero(workload.after != OPEN).tolist():
                 self._followers[int(workload.after[row])].append(row)
-        self.server = Server(self._env, scheduler, executor, observers, self._ended, max_steps)
+        self.server = Server(self._env, scheduler, executor, observers, self._ended, max_steps, depth)
         self._env.process(self._arrivals(rows))
 
     @property

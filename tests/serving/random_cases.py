@@ -81,6 +81,8 @@ def draw_groups(rng: Random, config: Config) -> Config:
     first, second = (
         max(rng.choice((size * rng.randint(1, 3) + rng.randint(-1, 2), rng.randint(2, 10))), 2) for _ in range(2)
     )
+    if second == first:  # layers of one kind would share a block table, or stand together
+        second += 1
     window = (first,)
     hybrids = (0, first), (first, 0)
     many = (0, first, second), (first, second), (second, 0, first), (0, first, first)

@@ -99,7 +99,10 @@ def test_the_table_of_blocks_tells_the_same(case: Case) -> None:
     for step in case.steps:
         row = by_step.get(step["i"], {"taken": 0, "given": 0, "evicted": []})
         used += row["taken"] - row["given"]
-        assert (used, row["evicted"]) == (step["used"], step["evicted_ids"]), step["i"]
+        assert row["evicted"] == step["evicted_ids"], step["i"]
+        if not case.config.async_scheduling:  # otherwise the next step has taken blocks by then
+            assert used == step["used"], step["i"]
+    assert used == case.steps[-1]["used"]
 
 
 def test_the_reference_does_what_vllm_did(case: Case) -> None:

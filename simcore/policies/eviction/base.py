@@ -86,7 +86,7 @@ class EvictionOrder(Policy, ABC):
 
     @abstractmethod
     def shared(self, blocks: Sequence[Block], names: Sequence[Name], woken: Sequence[Block], use: Use) -> None:
-        """One more sequence holds these blocks, its first ones; those that were `woken` had been idle."""
+        """One more sequence holds these blocks, of which those `woken` had been idle; `use` is that of the first."""
 
     @abstractmethod
     def released(self, blocks: Sequence[Block], use: Use) -> None:
@@ -94,7 +94,7 @@ class EvictionOrder(Policy, ABC):
 
     @abstractmethod
     def unregistered(self, blocks: Iterable[Block]) -> None:
-        """Held blocks lost their content."""
+        """Of held blocks, those that were cached lost their content."""
 
     @abstractmethod
     def victims(self, count: int) -> list[Block]:
@@ -182,7 +182,6 @@ class Eviction(EvictionOrder):
 
     def shared(self, blocks: Sequence[Block], names: Sequence[Name], woken: Sequence[Block], use: Use) -> None:
         self.held.update(zip(blocks, names, strict=True))
-        use.place = use.before = 0
         for block, name in zip(blocks, names, strict=True):
             if self.foresees:
                 use.next = self._next_use(name, use.row)
@@ -204,7 +203,8 @@ class Eviction(EvictionOrder):
 
     def unregistered(self, blocks: Iterable[Block]) -> None:
         for block in blocks:
-            del self.held[block]
+            if self.held.pop(block, None) is None:
+                continue  # it never was registered
             if block in self._aside:
                 self._aside.remove(block)
             else:
