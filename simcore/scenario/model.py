@@ -89,9 +89,14 @@ class Model:
 
     @property
     def windows(self) -> tuple[int, ...]:
-        """The window of each block table that a sequence has, 0: full attention; see `table_layers`."""
-        size = self.table_layers
-        return tuple(window for window, layers in self._layers_by_window().items() for _ in range(-(-layers // size)))
+        """The window of each block table that a sequence has, 0: full attention; in the order of their first layers."""
+        size, seen, windows = self.table_layers, dict[int, int](), list[int]()
+        for group in self.layer_groups:
+            if group.attention:
+                before = seen.get(group.window, 0)
+                seen[group.window] = before + group.layers
+                windows += [group.window] * (-(-seen[group.window] // size) - -(-before // size))
+        return tuple(windows)
 
     def _layers_by_window(self) -> dict[int, int]:
         layers: dict[int, int] = {}
