@@ -20,6 +20,7 @@ from engine.models import CausalLM
 from engine.sampling import Sampler
 from engine.threads import DecodeThreads
 from engine.tokens import Ids, TokenIds
+from simcore.errors import UnsupportedError
 from simcore.memory.base import Move, MoveKind
 from simcore.scenario.workload import MOST_SAMPLES
 from simcore.serving.plan import Outcome, Seq, StepPlan
@@ -111,6 +112,8 @@ class EngineExecutor:
 
     def begin(self, workload: Workload, ids: TokenIds) -> None:
         """Forget all sequences, and take the plans of another run, or of the same one again."""
+        if workload.beam_switch:
+            raise UnsupportedError("workload.beam_switch is above 0, but the engine cannot search with beams yet")
         self.tables: dict[Seq, MutableSequence[int]] = {}
         self.branches: dict[Seq, Branch] = {}
         """of the sequences that have a table"""

@@ -14,6 +14,7 @@ from simcore.record.results import Results
 from simcore.record.steplog import StepLog
 from simcore.scenario import Scenario
 from simcore.scenario.workload import MOST_SAMPLES
+from simcore.serving.beams import BeamSearch
 from simcore.serving.executor import Executor, TimedExecutor
 from simcore.serving.scheduler import Scheduler
 from simcore.serving.world import Observer, World
@@ -62,6 +63,7 @@ class Simulation:
             list_rows=step_log is not None or executor is not None,
             keep_unwritten=scenario.memory.keep_unwritten,
         )
+        beams = BeamSearch(self.workload, scenario.seed) if self.workload.beam_switch else None
         self._recorder = Recorder(scheduler, len(self.workload))
         watching: list[Observer] = [self._recorder, *observers]
         if step_log is not None and self._journal is not None:
@@ -69,7 +71,7 @@ class Simulation:
         self._world = World(
             self.workload,
             scheduler,
-            executor or TimedExecutor(timer or make_timer(scenario)),
+            executor or TimedExecutor(timer or make_timer(scenario), beams),
             watching,
             max_steps=scenario.scheduler.max_steps,
             depth=2 if late else 1,

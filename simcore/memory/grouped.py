@@ -260,7 +260,8 @@ class GroupedMemory(PagedMemory):
 
     def _register(self, sequence: Sequence, reach: int) -> None:
         """Cache the blocks that `reach` tokens fill, where they can serve a hit; what is passed over never is."""
-        if self._keys is not None and (full := reach // self.block_size) > sequence.registered:
+        full = min(reach // self.block_size, sequence.worth)
+        if self._keys is not None and full > sequence.registered:
             if self._promptly:
                 self._tell(sequence)
             for group, table in enumerate(sequence.tables):

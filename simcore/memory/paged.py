@@ -12,7 +12,7 @@ from simcore.memory.keys import PRIVATE_KEYS, BlockKeys, Key
 from simcore.memory.pool import BlockPool, HostPool
 from simcore.policies.eviction import Block
 from simcore.record.journal import Event, Journal
-from simcore.serving.request import ALL, Sequence
+from simcore.serving.request import Sequence
 from simcore.ticks import Tick
 
 NO_HIT = Hit(0, 0, [[]], [])
@@ -173,7 +173,7 @@ class PagedMemory:
         self._slots -= len(table) * self.block_size
         sequence.tables = [[]]
         sequence.registered = sequence.horizon = 0
-        sequence.worth = ALL
+        sequence.worth = len(sequence.keys)
         if returns:
             self.expect(sequence)
 
@@ -194,7 +194,11 @@ class PagedMemory:
 
     def _name(self, sequence: Sequence) -> None:
         assert self._keys is not None
-        sequence.keys = self._keys.of(sequence.request.row, sequence.branch)
+        request = sequence.request
+        sequence.keys = self._keys.of(request.row, sequence.branch)
+        if request.beam:  # what beams write has no name: they go on from each other
+            sequence.keys = sequence.keys[: request.prompt_len // self.block_size]
+        sequence.worth = len(sequence.keys)
         sequence.named = bisect_left(sequence.keys, PRIVATE_KEYS)
 
     def _swap_in(self, sequence: Sequence, hit: Hit, blocks: list[Block]) -> None:

@@ -47,7 +47,7 @@ class Conversations(Section):
 
 
 _TRACE: tuple[str, ...] = ("format", "start", "end", "limit", "rate_scale", "skip_bad_lines", "sessions")
-_SYNTHETIC: tuple[str, ...] = ("requests", "prompt", "output", "conversations", "samples")
+_SYNTHETIC: tuple[str, ...] = ("requests", "prompt", "output", "conversations", "samples", "beam_switch")
 
 
 def _of_trace(default: Any) -> Callable[[dict[str, Any]], Any]:
@@ -119,6 +119,14 @@ class WorkloadSection(Section):
         help="Outputs that are wanted of each prompt, in parallel; they share its blocks.",
         ge=1,
         le=MOST_SAMPLES,
+    )
+
+    beam_switch: float | None = key(
+        default_factory=_of_synthetic(0.0),
+        help="Beam search: the samples of a request are its beams, and this is the chance of each, at each token, to "
+        "be dropped for a fork of another one; 0: the samples are independent.",
+        ge=0,
+        lt=1,
     )
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ from collections import deque
 from typing import Protocol
 
 from simcore.memory.base import MoveKind
+from simcore.serving.beams import BeamSearch
 from simcore.serving.plan import Outcome, StepPlan
 from simcore.timing import NO_CHUNKS, Chunks, StepTimer
 
@@ -22,8 +23,10 @@ class Executor(Protocol):
 class TimedExecutor:
     """The simulator's: a step lasts what a model of time says; every sampling row gets its workload's next token."""
 
-    def __init__(self, timer: StepTimer) -> None:
+    def __init__(self, timer: StepTimer, beams: BeamSearch | None = None) -> None:
+        """`beams` says which beams go on, where requests search with several."""
         self._timer = timer
+        self._beams = beams
         self._outcomes: deque[Outcome] = deque()
 
     def submit(self, plan: StepPlan) -> None:
@@ -32,7 +35,7 @@ class TimedExecutor:
         if plan.moves:
             copies = sum(move.kind is MoveKind.COPY for move in plan.moves)
             ticks += self._timer.move_ticks(copies, len(plan.moves) - copies)
-        self._outcomes.append(Outcome(plan.index, ticks))
+        self._outcomes.append(Outcome(plan.index, ticks, replaced=self._beams.step(plan) if self._beams else ()))
 
     def collect(self) -> Outcome:
         return self._outcomes.popleft()

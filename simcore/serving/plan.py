@@ -89,3 +89,5 @@ class Outcome:
     """how long it took"""
     ended: Set[tuple[int, int]] = frozenset()
     """(row of the request, branch) of those that ended with the token of this step, sooner than the workload says"""
+    replaced: Sequence[tuple[Seq, Seq]] = ()
+    """beams that are dropped after this token, and the beam of the same request that a fork of each stands in for"""

@@ -8,8 +8,6 @@ from simcore.ticks import Tick
 
 NEVER = -1
 """An instant or a step that has not come."""
-ALL = 1 << 62
-"""More blocks than any sequence has."""
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +25,8 @@ class Request:
     """what kind of request its workload calls it; 0: it does not say"""
     samples: int = 1
     """outputs wanted of its prompt, in parallel"""
+    beam: bool = False
+    """the samples are beams of one search: each may go on from what another one has written"""
     live: int = 0
     """branches that have not ended; 0: it is served"""
 
@@ -96,8 +96,8 @@ class Sequence:
         """leading blocks whose content others may have too; the private ones behind them only itself can ever hit"""
         self.registered = 0
         """leading blocks that have been offered to the prefix cache"""
-        self.worth = ALL
-        """leading blocks that the prefix cache may be offered: it refused the next one"""
+        self.worth = 0
+        """leading blocks that the prefix cache may be offered"""
         self.nulls: list[int] = []
         """leading entries of each table that are the null block: no token to come will see theirs"""
         self.junction = 0

@@ -19,6 +19,7 @@ the memory is told what is known, and what may still be read.
 from array import array
 from bisect import bisect
 from collections import defaultdict, deque
+from collections.abc import Iterable
 from operator import attrgetter
 
 from simcore.memory.base import Memory
@@ -199,6 +200,9 @@ class Scheduler:
                 if not request.live:
                     request.finished = now
             self.running = [sequence for sequence in self.running if sequence.place != NEVER]
+        if outcome.replaced:
+            self.memory.turn(plan.index, now)
+            self._replace(outcome.replaced)
         return ended
 
     def _deliver(self, outcome: Outcome) -> list[Sequence]:
@@ -242,12 +246,36 @@ class Scheduler:
             child.request.computed_tokens -= child.computed  # it has them from its parent
             self.running.insert(place + branch - 1, child)
             self._start_decoding(child, self.steps)
-            tables = [table.copy() for table in child.tables]
-            self._forked[child.id] = Opening(
-                parent.request.row, branch, parent.id, tables, parent.computed, 0, parent.length + 1
-            )
+            self._note_fork(parent, child)
         self._promised -= parent.forks
         parent.forks = 0
+
+    def _replace(self, beams: Iterable[tuple[int, int]]) -> None:
+        """Each beam gives its place to a fork of another one that is as long."""
+        running = {sequence.id: sequence for sequence in self.running}
+        for dropped, kept in beams:
+            sequence, parent = running.get(dropped), running.get(kept)
+            if sequence is None or parent is None or sequence.offset is None or sequence.offset != parent.offset:
+                continue  # one of them had to give way, or has ended
+            sequence.settle(self.steps)
+            parent.settle(self.steps)
+            child = self._mint(parent.request, sequence.branch)
+            child.computed, child.length = parent.computed, parent.length
+            child.place, child.streak = sequence.place, self.steps
+            self.memory.fork(parent, child)
+            child.request.computed_tokens -= child.computed  # it has them from its parent
+            self.running[self.running.index(sequence)] = child
+            self._stop_decoding(sequence)
+            self._release(sequence, self.steps, sequence.computed, returns=False)
+            self._close(sequence)
+            self._start_decoding(child, self.steps)
+            self._note_fork(parent, child)
+
+    def _note_fork(self, parent: Sequence, child: Sequence) -> None:
+        """The next plan tells of a branch that has just forked. Either asks the memory before it writes."""
+        tables = [table.copy() for table in child.tables]
+        known = child.computed + 1
+        self._forked[child.id] = Opening(child.request.row, child.branch, parent.id, tables, child.computed, 0, known)
         self._asks.strike(parent.asks, parent)
         self._note_ask(parent)
 

@@ -219,6 +219,7 @@ class World:
             output_len=int(workload.output_len[row]),
             priority=0 if workload.priority is None else int(workload.priority[row]),
             category=0 if workload.category is None else int(workload.category[row]),
+            beam=workload.beam_switch > 0,
             samples=1 if workload.samples is None else int(workload.samples[row]),
         )
         if not self.server.submit(request):

@@ -88,6 +88,8 @@ class Workload:
     """row of the request whose end this one waits for (think time, the next turn), or OPEN; a row before its own"""
     samples: Ints | None = None
     """parallel samples wanted of each request; None: one"""
+    beam_switch: float = 0.0
+    """the samples of each request are beams: the chance of each, at each token, to be dropped for a fork of another"""
     runs: Runs | None = None
     """None: every prompt is private"""
     output_source: Ints | None = None

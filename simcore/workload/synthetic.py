@@ -27,4 +27,4 @@ def draw_workload(section: WorkloadSection, streams: Streams) -> Workload:
         workload = Workload("synthetic", arrival, prompt_len, output_len, after=after)
     if section.samples == 1:
         return workload
-    return replace(workload, samples=np.full(count, section.samples, np.int64))
+    return replace(workload, samples=np.full(count, section.samples, np.int64), beam_switch=section.beam_switch or 0.0)

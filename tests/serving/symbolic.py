@@ -10,6 +10,7 @@ from collections.abc import Hashable
 
 from simcore import Workload
 from simcore.memory.base import MoveKind
+from simcore.serving.beams import BeamSearch
 from simcore.serving.plan import Outcome, StepPlan
 from simcore.timing import StepTimer
 from simcore.workload.columns import PRIVATE
@@ -32,13 +33,21 @@ class SymbolicExecutor:
         """the content of each block: in a place, the name of the prefix that ends there"""
         self.host: dict[int, list[Name]] = {}
         self.count: Counter[str] = Counter()
+        self.beams = BeamSearch(workload, 0) if workload.beam_switch else None
+        self.written: dict[int, list[tuple[int, int]]] = {}
+        """of a beam: from which place on which sequence's tokens are its own"""
 
     def submit(self, plan: StepPlan) -> None:
         for seq, opening in plan.opened.items():
             assert seq not in self.tables
             self.tables[seq] = list(opening.tables[0])
             self.owners[seq] = (opening.request, opening.branch)
-            if opening.parent is not None:
+            if self.beams is not None and seq not in self.written:
+                prompt = int(self.workload.prompt_len[opening.request])
+                of_parent = [] if opening.parent is None else self.written[opening.parent]
+                self.count["beams"] += opening.parent is not None and opening.computed > prompt
+                self.written[seq] = [*of_parent, (opening.computed if of_parent else prompt, seq)]
+            elif opening.parent is not None:
                 assert opening.branch
         for move in plan.moves:
             self.move(move.kind, move.sequence, move.place, move.source, move.target)
@@ -66,7 +75,8 @@ class SymbolicExecutor:
         assert set(self.tables) == set(plan.seqs)
         ticks = self.timer.ticks(plan.rows, plan.tokens, plan.context, plan.pairs)
         copies = sum(move.kind is MoveKind.COPY for move in plan.moves)
-        self.outcomes.append(Outcome(plan.index, ticks + self.timer.move_ticks(copies, len(plan.moves) - copies)))
+        ticks += self.timer.move_ticks(copies, len(plan.moves) - copies)
+        self.outcomes.append(Outcome(plan.index, ticks, replaced=self.beams.step(plan) if self.beams else ()))
 
     def collect(self) -> Outcome:
         return self.outcomes.popleft()
@@ -94,6 +104,8 @@ class SymbolicExecutor:
         """Names the tokens from the start of a sequence to a place: those of its prompt, then those of its branch."""
         row, branch = self.owners[seq]
         names = [self.token(row, branch, place) for place in range(place + 1)]
+        for begin, writer in self.written.get(seq, ()):
+            names[begin:] = [("beam", row, writer, at) for at in range(begin, place + 1)]
         return tuple(names)
 
     def token(self, row: int, branch: int, place: int) -> Name:

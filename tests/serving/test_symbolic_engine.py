@@ -26,7 +26,7 @@ def test_every_row_reads_what_was_computed_for_it() -> None:
     reached: Counter[str] = Counter()
 
     @settings(max_examples=250)
-    @given(scenarios(ends=False, swaps=True), workloads(forks=True))
+    @given(scenarios(ends=False, swaps=True), workloads(forks=True, beams=True))
     def check(scenario: Scenario, workload: Workload) -> None:
         memory = scenario.memory.model_copy(update={"keep_unwritten": False})
         record, executor = carried_out(scenario.model_copy(update={"memory": memory}), workload)
@@ -42,7 +42,7 @@ def test_every_row_reads_what_was_computed_for_it() -> None:
         reached["preempted"] += int(steps["preemptions"].sum())
 
     check()
-    assert min(reached[name] for name in ("copy", "swap_out", "swap_in", "hits", "preempted")) >= 20, reached
+    assert min(reached[name] for name in ("copy", "swap_out", "swap_in", "hits", "preempted", "beams")) >= 20, reached
 
 
 def test_swapping_saves_computing() -> None:
@@ -82,6 +82,29 @@ def test_samples_share_their_prompt_and_copy_its_last_block_but_once() -> None:
     assert steps["blocks_used"].tolist() == [3, 5, 5, 8, 8]
     assert steps["tokens_stored"].tolist() == [10, 8 + 9, 8 + 12, 8 + 15, 8 + 18]
     assert record.requests["output_tokens"].tolist() == [15]
+
+
+def test_beams_fork_from_each_other_and_share_what_they_have_in_common() -> None:
+    """By hand, with a search of two beams in blocks of 4: after the first token one gives way, then nobody does."""
+    options = {
+        "memory": {"blocks": 30, "block_size": 4},
+        "scheduler": {"max_model_len": 64},
+        "timing": {"model": "constant"},
+    }
+    scenario = Scenario.model_validate(options)
+    workload = Workload("test", np.zeros(1), np.array([6]), np.array([4]), samples=np.array([2]), beam_switch=0.5)
+    executor = SymbolicExecutor(workload, 4, make_timer(scenario))
+    pairs = iter([[], [(1, 0)], [], []])
+    executor.beams.step = lambda plan: next(pairs)
+    record = Simulation(scenario, workload=workload, executor=executor).run().record
+    steps = record.steps
+    assert steps["scheduled_tokens"].tolist() == [6, 2, 2, 2]
+    assert steps["copies"].tolist() == [0, 1, 1, 0]  # at the fork, and again for the new beam
+    assert steps["blocks_used"].tolist() == [2, 3, 3, 5]
+    assert record.sequences.tolist() == [0, 0, 0]
+    assert record.streaks.tolist() == [[0, 0, 0, 4], [0, 1, 0, 2], [0, 2, 2, 2]]
+    assert record.requests["output_tokens"].tolist() == [8]
+    assert record.requests["computed_tokens"].tolist() == [12]
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -61,7 +61,7 @@ def scenarios(draw: st.DrawFn, *, ends: bool = True, swaps: bool = False) -> Sce
 
 
 @st.composite
-def workloads(draw: st.DrawFn, *, forks: bool = False) -> Workload:
+def workloads(draw: st.DrawFn, *, forks: bool = False, beams: bool = False) -> Workload:
     """A few requests with prefixes in common; some answer to one before them, at once or later.
 
     No two have the same priority: vLLM's rule lets two equal ones preempt each other for ever.
@@ -85,6 +85,7 @@ def workloads(draw: st.DrawFn, *, forks: bool = False) -> Workload:
         priority=np.array(draw(st.permutations(range(count)))),
         after=waits,
         samples=np.array(column(st.sampled_from([1, 1, 1, 2, 3, 8]))) if forks else None,
+        beam_switch=draw(st.sampled_from([0.0, 0.1, 0.6])) if beams else 0.0,
         runs=Runs(
             offsets=np.concatenate(([0], np.cumsum(named))),
             source=np.array(column(st.integers(1, PREFIXES)))[named],
