@@ -69,8 +69,8 @@ class Simulation:
                 keys,
                 windows,
                 retention=options.prefix_retention,
-                in_flight=scenario.tokens_in_flight,
                 max_model_len=scenario.max_model_len,
+                step_tokens=scenario.scheduler.max_num_batched_tokens,
                 late=late,
             )
         scheduler = Scheduler(

@@ -34,17 +34,17 @@ class GroupedMemory(PagedMemory):
         windows: Row[int],
         *,
         retention: int = DENSE,
-        in_flight: int,
         max_model_len: int,
+        step_tokens: int,
         late: bool = False,
     ) -> None:
-        """A table for each of the `windows`, 0: full attention. The pool must enter private blocks.
+        """A table for each of the `windows`, 0: full attention. The pool must enter private blocks; so must the keys.
 
-        retention: see `memory.prefix_retention`; in_flight, max_model_len: see `kinds_of`; late: see `PagedMemory`.
+        retention: see `memory.prefix_retention`; step_tokens: the most that one step computes; late: see `PagedMemory`.
         """
         super().__init__(pool, block_size, keys, late=late)
         self.tables = len(windows)
-        self._kinds = kinds_of(windows, block_size, in_flight, max_model_len)
+        self._kinds = kinds_of(windows, block_size, step_tokens * (2 if late else 1), max_model_len)
         by_window = {kind.window: kind for kind in self._kinds}
         self._of = [by_window[window] for window in windows]
         self._retention = retention
@@ -53,7 +53,8 @@ class GroupedMemory(PagedMemory):
     def lookup(self, sequence: Sequence) -> Hit:
         """The longest prefix that all groups have, less one block where that is the whole prompt.
 
-        Each kind in turn shortens it, until none does; with full attention and one kind of window, once is enough.
+        Each kind in turn shortens it, until none does; with full attention and one kind of window, once is enough. What
+        the first one had more is the junction, be it full attention or not.
         """
         if self._keys is None:
             return Hit(0, 0, [[] for _ in self._of], [])
@@ -67,7 +68,7 @@ class GroupedMemory(PagedMemory):
                 if kind.window or kind not in found:
                     found[kind] = self._find(kind, sequence.keys, longest)
                     longest = len(found[kind][0])
-                    junction = max(junction, longest)
+                    junction = max(junction, longest)  # of any kind: vLLM's HybridKVCacheCoordinator too
                 else:
                     longest = min(longest, len(found[kind][0]))
             if longest == length or (len(self._kinds) == 2 and not self._kinds[0].window):
