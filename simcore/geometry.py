@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from simcore.errors import InputError
+from simcore.memory.kinds import kinds_of, longest_held
 from simcore.scenario.model import DTYPE_BYTES, Dtype, Model
 from simcore.scenario.scenario import Scenario
 
@@ -125,10 +126,16 @@ def pool_size(scenario: Scenario) -> PoolSize:
         blocks, lines = _derive(scenario, model)
     else:
         blocks, lines = scenario.memory.blocks, [Line("pool", scenario.memory.blocks, "blocks", "as given")]
-    tokens = (blocks - 1) * block_size
-    lines.append(Line("room for", tokens, "tokens", f"({blocks:,} - 1) blocks x {block_size}"))
-    warnings = []
     longest = scenario.scheduler.max_model_len or model.max_model_len
+    if len(model.windows) < 2 and not any(model.windows):
+        tokens, note = (blocks - 1) * block_size, f"({blocks:,} - 1) blocks x {block_size}"
+    else:
+        kinds = kinds_of(model.windows, block_size, scenario.tokens_in_flight, scenario.max_model_len)
+        held = longest_held(kinds, blocks - 1)
+        tokens = longest if held is None else held * block_size
+        note = f"of one sequence, with {len(model.windows)} block tables" + (", and any more" if held is None else "")
+    lines.append(Line("room for", tokens, "tokens", note))
+    warnings = []
     if tokens < longest:
         warnings.append(f"the pool holds {tokens:,} tokens, fewer than one sequence may have ({longest:,})")
     return PoolSize(blocks, tuple(lines), tuple(warnings))
@@ -150,7 +157,7 @@ def _derive(scenario: Scenario, model: Model) -> tuple[int, list[Line]]:
     activations = activation_bytes(model, tokens, min(seqs, tokens), count)
     runtime = RUNTIME_BYTES if count == 1 else RUNTIME_BYTES_PARALLEL
     room = usable - weights - activations - runtime
-    block = block_bytes(model, memory.block_size, count)
+    block, layers = block_bytes(model, memory.block_size, count), model.table_layers
     blocks = room // block
     share = f"{as_binary(round(hardware.memory))} x {memory.utilization:g}"
     if blocks < 2:
@@ -161,14 +168,15 @@ def _derive(scenario: Scenario, model: Model) -> tuple[int, list[Line]]:
         )
     each = "" if count == 1 else f" / {count} devices"
     shards = kv_shards(model, count)
-    split = "" if shards == 1 else f" / {shards} devices"
+    split = "" if layers == model.attention_layers else f" of {layers} layers"
+    split += "" if shards == 1 else f" / {shards} devices"
     return blocks, [
         Line("usable", usable, "bytes", f"{share} of {hardware.name}"),
         Line("weights", -weights, "bytes", f"{as_binary(round(model.weight_bytes))} of {model.name}{each}"),
         Line("activations", -activations, "bytes", f"estimated for {tokens:,} tokens and {seqs:,} sequences a step"),
         Line("runtime", -runtime, "bytes", "context and libraries"),
         Line("left", room, "bytes", "for the pool"),
-        Line("block", block, "bytes", f"{memory.block_size} tokens x {token_bytes(model):,} B{split}"),
+        Line("block", block, "bytes", f"{memory.block_size} tokens x {layer_token_bytes(model) * layers:,} B{split}"),
         Line("pool", blocks, "blocks", f"{as_binary(room)} / {as_binary(block)}, the null block included"),
     ]
 

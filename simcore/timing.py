@@ -111,8 +111,8 @@ class RooflineTimer:
     """
 
     __slots__ = (
-        "_body", "_cached", "_copy", "_expand", "_fixed", "_head", "_link", "_pair", "_pair_expanded", "_swap",
-        "_weights",
+        "_body", "_cached", "_copy", "_expand", "_fixed", "_head", "_link", "_pair", "_pair_expanded", "_shares",
+        "_swap", "_weights",
     )  # fmt: skip
 
     def __init__(
@@ -142,6 +142,8 @@ class RooflineTimer:
         weight = model.weight_bytes / model.parameters / count * byte
         self._weights = [(always + share * routed) * weight for share in _experts_touched(model)]
         self._cached = token_bytes(model) / kv_shards(model, count) * byte
+        layers = model.layers_by_window
+        self._shares = [(window, number / model.attention_layers) for window, number in layers.items() if any(layers)]
 
         self._body = 2 * max(model.active_parameters - table - head, 0) * flop
         self._head = 2 * head * flop
@@ -166,6 +168,8 @@ class RooflineTimer:
         """See `StepTimer.ticks`."""
         if not tokens:
             return 0
+        if self._shares:
+            context, pairs = self._seen(seqs, tokens, context, pairs)
         weights = self._weights
         moving = (weights[tokens] if tokens < len(weights) else weights[-1]) + self._cached * (context + tokens)
         attention = self._pair * pairs
@@ -177,6 +181,17 @@ class RooflineTimer:
     def move_ticks(self, copies: int, swaps: int) -> Tick:
         """See `StepTimer.move_ticks`."""
         return round(self._copy * copies + self._swap * swaps)
+
+    def _seen(self, seqs: int, tokens: int, context: int, pairs: int) -> tuple[float, float]:
+        """`context` and `pairs` of the mean layer, where some see a window only.
+
+        As if all rows were within the window, or all beyond it: the most that it can be.
+        """
+        seen_context = seen_pairs = 0.0
+        for window, share in self._shares:
+            seen_context += share * (min(context, seqs * (window - 1) + tokens) if window else context)
+            seen_pairs += share * (min(pairs, tokens * window) if window else pairs)
+        return seen_context, seen_pairs
 
 
 class CalibratedTimer:

@@ -9,6 +9,7 @@ from collections.abc import Sequence as Row
 
 from simcore.memory.base import Growth, Hit, Move, MoveKind
 from simcore.memory.keys import BlockKeys, Key, key_in
+from simcore.memory.kinds import Kind, kinds_of
 from simcore.memory.paged import PagedMemory
 from simcore.memory.pool import NULL_BLOCK, BlockPool
 from simcore.policies.eviction import Block
@@ -16,28 +17,6 @@ from simcore.serving.request import Sequence
 
 DENSE = -1
 """Retention: every block of a window's layers is cached."""
-
-
-class Kind:
-    """The groups whose layers attend to equally many tokens: the last `window` ones, or all of them if it is 0."""
-
-    def __init__(self, window: int, block_size: int, most_tokens: int) -> None:
-        """A sequence has at most `most_tokens` that are in its window or still being computed."""
-        self.window = window
-        self.groups: list[int] = []
-        self.tail = -(-(window - 1) // block_size) if window else 0
-        """whole blocks before a block's first token that the token can see: what a hit needs"""
-        self.most = -(-most_tokens // block_size) + 1 if window else 0
-        """blocks that a sequence of any length needs at one time, of a window"""
-        self._block_size = block_size
-
-    def below(self, tokens: int) -> int:
-        """Leading blocks that the next token does not see, and none after it, when there are so many before it."""
-        return max(0, tokens - self.window + 1) // self._block_size if self.window else 0
-
-    def needs(self, blocks: int) -> int:
-        """Of a sequence that fills so many blocks, those that it needs at one time."""
-        return min(blocks, self.most) if self.window else blocks
 
 
 class GroupedMemory(PagedMemory):
@@ -59,27 +38,23 @@ class GroupedMemory(PagedMemory):
         step_tokens: int,
         late: bool = False,
     ) -> None:
-        """A group for each of the `windows`, 0: full attention. The pool must enter private blocks; so must the keys.
+        """A table for each of the `windows`, 0: full attention. The pool must enter private blocks; so must the keys.
 
         retention: see `memory.prefix_retention`; step_tokens: the most that one step computes; late: see `PagedMemory`.
         """
         super().__init__(pool, block_size, keys, late=late)
         self.tables = len(windows)
-        in_flight = step_tokens * (2 if late else 1)
-        kinds: dict[int, Kind] = {}
-        for group, window in enumerate(windows):
-            if window not in kinds:
-                kinds[window] = Kind(window, block_size, min(window - 1 + in_flight, max_model_len))
-            kinds[window].groups.append(group)
-        self._of = [kinds[window] for window in windows]
-        self._kinds = sorted(kinds.values(), key=lambda kind: kind.window > 0)  # full attention first, else in order
+        self._kinds = kinds_of(windows, block_size, step_tokens * (2 if late else 1), max_model_len)
+        by_window = {kind.window: kind for kind in self._kinds}
+        self._of = [by_window[window] for window in windows]
         self._retention = retention
         self._lag = int(late)
 
     def lookup(self, sequence: Sequence) -> Hit:
         """The longest prefix that all groups have, less one block where that is the whole prompt.
 
-        Each kind in turn shortens it, until none does; with full attention and one kind of window, once is enough.
+        Each kind in turn shortens it, until none does; with full attention and one kind of window, once is enough. What
+        the first one had more is the junction, be it full attention or not.
         """
         if self._keys is None:
             return Hit(0, 0, [[] for _ in self._of], [])
@@ -93,8 +68,7 @@ class GroupedMemory(PagedMemory):
                 if kind.window or kind not in found:
                     found[kind] = self._find(kind, sequence.keys, longest)
                     longest = len(found[kind][0])
-                    if not kind.window:
-                        junction = longest
+                    junction = max(junction, longest)  # of any kind: vLLM's HybridKVCacheCoordinator too
                 else:
                     longest = min(longest, len(found[kind][0]))
             if longest == length or (len(self._kinds) == 2 and not self._kinds[0].window):
@@ -102,7 +76,7 @@ class GroupedMemory(PagedMemory):
             length = longest
         blocks: list[list[Block]] = [[] for _ in self._of]
         for kind in self._kinds:
-            for group, table in zip(kind.groups, found[kind], strict=True):
+            for group, table in zip(kind.tables, found[kind], strict=True):
                 blocks[group] = table[:longest]
         tokens = longest * self.block_size
         return Hit(tokens, tokens, blocks, [], junction if junction > longest else 0)
@@ -217,11 +191,11 @@ class GroupedMemory(PagedMemory):
                 continue
             run.append(blocks)
             if len(run) >= kind.tail:
-                return [[NULL_BLOCK] * place + [blocks[i] for blocks in reversed(run)] for i in range(len(kind.groups))]
-        return [[blocks[i] for blocks in reversed(run)] for i in range(len(kind.groups))]
+                return [[NULL_BLOCK] * place + [blocks[i] for blocks in reversed(run)] for i in range(len(kind.tables))]
+        return [[blocks[i] for blocks in reversed(run)] for i in range(len(kind.tables))]
 
     def _find_all(self, kind: Kind, keys: Row[Key], most: int) -> list[list[Block]]:
-        tables: list[list[Block]] = [[] for _ in kind.groups]
+        tables: list[list[Block]] = [[] for _ in kind.tables]
         for place in range(most):
             blocks = self._cached(kind, keys[place])
             if blocks is None:
@@ -233,7 +207,7 @@ class GroupedMemory(PagedMemory):
     def _cached(self, kind: Kind, key: Key) -> list[Block] | None:
         """The blocks of all of a kind's groups for one key, if each has one."""
         blocks: list[Block] = []
-        for group in kind.groups:
+        for group in kind.tables:
             block = self.pool.block_of(key_in(group, key))
             if block is None:
                 return None

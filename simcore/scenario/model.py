@@ -83,7 +83,7 @@ class Model:
         Otherwise as many as the rarest kind has, or as the most frequent one has where that is less than half as many
         again; so pages are equally large, and a kind that does not come out even leaves some of its last one empty.
         """
-        layers = self._layers_by_window().values()
+        layers = self.layers_by_window.values()
         most, least = max(layers, default=0), min(layers, default=0)
         return most if most < 1.5 * least else least
 
@@ -98,7 +98,9 @@ class Model:
                 windows += [group.window] * (-(-seen[group.window] // size) - -(-before // size))
         return tuple(windows)
 
-    def _layers_by_window(self) -> dict[int, int]:
+    @property
+    def layers_by_window(self) -> dict[int, int]:
+        """Attention layers of each window, 0: full attention."""
         layers: dict[int, int] = {}
         for group in self.layer_groups:
             if group.attention:

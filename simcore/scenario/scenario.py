@@ -52,6 +52,11 @@ class Scenario(Section):
         """The longest sequence in tokens, prompt and output together; that of the model where none is asked for."""
         return self.scheduler.max_model_len or self.model.resolve().max_model_len or UNLIMITED
 
+    @property
+    def tokens_in_flight(self) -> int:
+        """The most tokens that are computed at one time: the budgets of the steps in flight."""
+        return self.scheduler.max_num_batched_tokens * (2 if self.scheduler.async_scheduling else 1)
+
     @field_validator("model")
     @classmethod
     def _can_be_simulated(cls, model: ModelSection) -> ModelSection:

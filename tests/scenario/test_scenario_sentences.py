@@ -19,7 +19,22 @@ SENTENCES = [
     ("metrics.warmup = inf", "metrics.warmup is inf, but must be a number from 0 to 10,000,000 (s)"),
     ("scheduler.watermark = 1.0", "scheduler.watermark is 1.0, but must be a number, at least 0 and below 1"),
     ("memory.prefix_caching = 1", "memory.prefix_caching is 1, but must be true or false"),
-    ("memory.prefix_retention = 64", "memory.prefix_retention is 64, but must be a whole number from -1 to 0"),
+    (
+        "memory.prefix_retention = 64",
+        "memory.prefix_retention is 64, but no layer of the model has a sliding window: it must be -1 or 0",
+    ),
+    (
+        'model.preset = "gpt-oss"\nmemory.prefix_retention = 40',
+        "memory.prefix_retention is 40, but must be a multiple of memory.block_size (16)",
+    ),
+    (
+        'model.preset = "gpt-oss"\nscheduler.preemption = "swap"',
+        'scheduler.preemption is "swap", but a model with sliding-window layers cannot be simulated with that yet',
+    ),
+    (
+        "scheduler.async_scheduling = true\nworkload.samples = 2",
+        "workload.samples is 2, but scheduler.async_scheduling cannot be simulated with several samples yet",
+    ),
     ('scheduler.policy = "lifo"', 'scheduler.policy is "lifo", but must be one of "fcfs", "priority"'),
     (
         "memory.block_size = 2024-01-31",
@@ -118,17 +133,8 @@ SENTENCES = [
 ]
 
 NOT_YET = [
-    (
-        "scheduler.async_scheduling = true",
-        "scheduler.async_scheduling is true, but scheduling a step before the last one's output is known "
-        "cannot be simulated yet",
-    ),
     ('pruning.policy = "h2o"', "pruning: dropping tokens of live requests cannot be simulated yet"),
     ("[[memory.tiers]]\nblocks = 9", "memory.tiers: a second tier of memory cannot be simulated yet"),
-    (
-        'model.preset = "gpt-oss"',
-        "model: gpt-oss-20b has 12 sliding-window layers of 24, which cannot be simulated yet",
-    ),
     ('model.preset = "mamba"', "model: mamba-2.8b has 64 state-space layers of 64, which cannot be simulated yet"),
 ]
 

@@ -388,14 +388,16 @@ class Server:
         for group, window in enumerate(groups):
             if not window:
                 length = self.longest_hit(request, group, length)
-        full = length
+        longest = length if 0 in groups else 0
         while True:
             before = length
-            for group in range(len(groups)):
+            for group, window in enumerate(groups):
                 length = self.longest_hit(request, group, length)
+                if window not in groups[group + 1 :]:  # all layers of this kind could go on from here
+                    longest = max(longest, length)
             if length == before:
                 break
-        request.junction = full if 0 in groups and full > length else 0
+        request.junction = longest if longest > length else 0
 
         hits = []
         for group, window in enumerate(groups):

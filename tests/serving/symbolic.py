@@ -6,7 +6,7 @@ for that very prefix; that nobody writes into what another one reads; and that m
 """
 
 from collections import Counter, deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Sequence
 
 from simcore import Workload
 from simcore.memory.base import MoveKind
@@ -21,12 +21,18 @@ Name = Hashable
 class SymbolicExecutor:
     """`written`, `copied`, `swapped_out` and `swapped_in` count what was really done."""
 
-    def __init__(self, workload: Workload, block_size: int, timer: StepTimer) -> None:
+    def __init__(
+        self, workload: Workload, block_size: int, timer: StepTimer, windows: Sequence[int] = (0,), late: bool = False
+    ) -> None:
+        """Of each table's layers the window, 0: none; late: a plan may be made before the one before it is done."""
+        self.windows = windows
+        self.late = late
         self.workload = workload
         self.size = block_size
         self.timer = timer
         self.outcomes: deque[Outcome] = deque()
-        self.tables: dict[int, list[int]] = {}
+        self.tables: dict[int, list[list[int]]] = {}
+        """of each sequence, for each of the windows; 0 where a table has no block, or one that has been passed"""
         self.owners: dict[int, tuple[int, int]] = {}
         """row of the request and branch of each sequence"""
         self.slots: dict[int, list[Name]] = {}
@@ -40,7 +46,7 @@ class SymbolicExecutor:
     def submit(self, plan: StepPlan) -> None:
         for seq, opening in plan.opened.items():
             assert seq not in self.tables
-            self.tables[seq] = list(opening.tables[0])
+            self.tables[seq] = [list(table) for table in opening.tables]
             self.owners[seq] = (opening.request, opening.branch)
             if self.beams is not None and seq not in self.written:
                 prompt = int(self.workload.prompt_len[opening.request])
@@ -50,29 +56,29 @@ class SymbolicExecutor:
             elif opening.parent is not None:
                 assert opening.branch
         for move in plan.moves:
-            self.move(move.kind, move.sequence, move.place, move.source, move.target)
+            self.move(move.kind, self.tables[move.sequence][move.table], move.place, move.source, move.target)
         for seq, growth in plan.grown.items():
-            for _, blocks in growth:
-                self.tables[seq] += blocks
+            for table, blocks in growth:
+                self.tables[seq][table] += blocks
         for seq in plan.closed:
             del self.tables[seq]
         rows = list(zip(plan.seqs, plan.starts, plan.counts, strict=True))
+        for seq, start, _ in rows:
+            for table, window in zip(self.tables[seq], self.windows, strict=True):
+                passed = max(0, start - window + 1) // self.size if window else 0
+                table[:passed] = [0] * passed  # who comes after it may have these blocks, and write into them
         for seq, start, count in rows:  # all write before anybody reads, layer by layer
-            for place in range(start, start + count):
-                block = self.tables[seq][place // self.size]
-                holders = [other for other, table in self.tables.items() if block in table]
-                content = self.slots.setdefault(block, [None] * self.size)
-                if len(holders) > 1:  # only somebody who hits in the same step may hold it beside
-                    assert all(other in plan.opened for other in holders if other != seq)
-                content[place % self.size] = self.prefix(seq, place)
-                self.count["written"] += 1
+            for which, table in enumerate(self.tables[seq]):
+                self.write(plan, seq, which, table, range(start, start + count))
+            self.count["written"] += count
         for seq, start, count in rows:
-            table = self.tables[seq]
-            assert len(table) == -(-(start + count) // self.size)
-            for place in range(start + count):
-                found = self.slots.get(table[place // self.size], [None] * self.size)[place % self.size]
-                assert found == self.prefix(seq, place), (plan.index, seq, place)
-        assert set(self.tables) == set(plan.seqs)
+            for table, window in zip(self.tables[seq], self.windows, strict=True):
+                assert len(table) == -(-(start + count) // self.size)
+                for place in range(max(0, start - window + 1) if window else 0, start + count):
+                    found = self.slots.get(table[place // self.size], [None] * self.size)[place % self.size]
+                    assert found == self.prefix(seq, place), (plan.index, seq, place)
+        assert set(self.tables) >= set(plan.seqs)
+        assert self.late or set(self.tables) == set(plan.seqs)
         ticks = self.timer.ticks(plan.rows, plan.tokens, plan.context, plan.pairs)
         copies = sum(move.kind is MoveKind.COPY for move in plan.moves)
         ticks += self.timer.move_ticks(copies, len(plan.moves) - copies)
@@ -81,24 +87,36 @@ class SymbolicExecutor:
     def collect(self) -> Outcome:
         return self.outcomes.popleft()
 
-    def move(self, kind: MoveKind, seq: int, place: int, source: int, target: int) -> None:
+    def write(self, plan: StepPlan, seq: int, which: int, table: list[int], places: Iterable[int]) -> None:
+        for place in places:
+            block = table[place // self.size]
+            assert block
+            holders = [
+                (other, i) for other, tables in self.tables.items() for i in range(len(tables)) if block in tables[i]
+            ]
+            content = self.slots.setdefault(block, [None] * self.size)
+            for other, i in holders:  # only somebody who hits in the same step may hold it beside
+                assert (other, i) == (seq, which) or other in plan.opened
+            content[place % self.size] = self.prefix(seq, place)
+
+    def move(self, kind: MoveKind, table: list[int], place: int, source: int, target: int) -> None:
         self.count[kind] += 1
         match kind:
             case MoveKind.COPY:
                 self.slots[target] = list(self.slots[source])
-                assert self.tables[seq][place] == source
-                self.tables[seq][place] = target
+                assert table[place] == source
+                table[place] = target
             case MoveKind.SWAP_OUT:
-                assert self.tables[seq][place] == source
+                assert table[place] == source
                 self.host[target] = list(self.slots[source])
             case MoveKind.SWAP_IN:
-                assert self.tables[seq][place] == target
+                assert table[place] == target
                 self.slots[target] = self.host[source]
 
     @property
     def held(self) -> int:
         """Blocks that some table lists."""
-        return len({block for table in self.tables.values() for block in table})
+        return len({block for tables in self.tables.values() for table in tables for block in table if block})
 
     def prefix(self, seq: int, place: int) -> Name:
         """Names the tokens from the start of a sequence to a place: those of its prompt, then those of its branch."""

@@ -12,30 +12,55 @@ PREFIXES = 3
 """Sources of tokens that prompts may begin with, and outputs may repeat."""
 
 
+SHAPE = {"query_heads": 1, "kv_heads": 1, "head_dim": 64}
+
 slos = st.fixed_dictionaries(
     {}, optional={name: st.sampled_from([0.25, 1.0, 4.0, 20.0]) for name in ("ttft", "tpot", "itl", "e2e")}
 )
 
 
+window_sizes = st.sampled_from([1, 2, 3, 4, 7, 8, 9, 16, 25])
+windows_of_tables = st.one_of(
+    st.just([0]),
+    st.tuples(window_sizes),
+    st.permutations([0, 5]),
+    st.builds(lambda window: [0, window], window_sizes),
+    st.builds(lambda window: [window, 0, window], window_sizes),
+    st.permutations([0, 3, 8]),
+    st.permutations([4, 10]),
+)
+
+
 @st.composite
-def scenarios(draw: st.DrawFn, *, ends: bool = True, swaps: bool = False) -> Scenario:
-    """A server that is too small for its load, mostly; without `ends` it may be stopped before all is served."""
+def scenarios(
+    draw: st.DrawFn, *, ends: bool = True, swaps: bool = False, windows: bool = False, late: bool = False
+) -> Scenario:
+    """A server that is too small for its load, mostly; without `ends` it may be stopped before all is served.
+
+    Models have `windows` only if asked for; with `late`, steps are planned while the last one is in flight.
+    """
     block_size = draw(st.integers(1, 8))
+    tables = list(draw(windows_of_tables)) if windows else [0]
+    intervals = st.one_of(st.sampled_from([-1, 0]), st.builds(lambda blocks: blocks * block_size, st.integers(1, 4)))
+    swaps = swaps and not any(tables)
     max_num_seqs = draw(st.sampled_from([8, 4, 2, 1]))
     chunked = draw(st.booleans())
     max_model_len = draw(st.sampled_from([45, 30, 60]))
     budget = max_num_seqs + draw(st.integers(0, 40))
     return Scenario.model_validate(
         {
+            "model": {"layer_groups": [{"layers": 1, "window": window} for window in tables], **SHAPE},
             "memory": {
-                "blocks": 1 + draw(st.integers(24, 90)) // block_size,
+                "blocks": 1 + draw(st.integers(24, 90)) // block_size * len(tables),
                 "block_size": block_size,
                 "prefix_caching": (caching := draw(st.booleans())),
                 "swap_blocks": draw(st.sampled_from([0, 6])),
                 "keep_unwritten": draw(st.booleans()),
+                "prefix_retention": draw(intervals) if any(tables) else -1,
             },
             "scheduler": {
                 "policy": (policy := draw(st.sampled_from(["fcfs", "priority"]))),
+                "async_scheduling": late,
                 "preemption": draw(st.sampled_from(["recompute", "swap"])) if swaps else "recompute",
                 "max_num_seqs": max_num_seqs,
                 "max_num_batched_tokens": budget if chunked else max(budget, max_model_len),

@@ -1,15 +1,29 @@
 """Nothing is lost, and nothing counted twice: tokens, blocks and requests."""
 
+from collections import Counter
+
 import numpy as np
 from hypothesis import given
+from hypothesis import strategies as st
 
 from simcore import Scenario, Workload, simulate
 from simcore.record.recorder import FINISHED
 from tests.theory.random_runs import scenarios, workloads
 
+Run = tuple[Scenario, Workload]
 
-@given(scenarios(ends=False, swaps=True), workloads(forks=True))
-def test_tokens(scenario: Scenario, workload: Workload) -> None:
+
+def runs(ends: bool = False) -> st.SearchStrategy[Run]:
+    """Everything that there is, in so far as it goes together."""
+    return st.one_of(
+        st.tuples(scenarios(ends=ends, swaps=True, windows=True), workloads(forks=True)),
+        st.tuples(scenarios(ends=ends, swaps=True, windows=True, late=True), workloads()),
+    )
+
+
+@given(runs())
+def test_tokens(run: Run) -> None:
+    scenario, workload = run
     results = simulate(scenario, workload=workload)
     requests, summary = results.record.requests, results.summary
     computed, hit = requests["computed_tokens"], requests["hit_tokens"]
@@ -20,10 +34,10 @@ def test_tokens(scenario: Scenario, workload: Workload) -> None:
 
     length = np.minimum(workload.prompt_len + workload.output_len, scenario.max_model_len)
     finished = requests["status"] == FINISHED
-    assert workload.samples is not None
-    outputs = workload.samples * (length - workload.prompt_len)
+    samples = np.ones(len(workload), int) if workload.samples is None else workload.samples
+    outputs = samples * (length - workload.prompt_len)
     assert (requests["output_tokens"][finished] == outputs[finished]).all()
-    needed = workload.prompt_len + outputs - workload.samples  # the last token is sampled, but never computed
+    needed = workload.prompt_len + outputs - samples  # the last token is sampled, but never computed
     undisturbed = finished & (requests["preemptions"] == 0)
     assert (hit + computed == needed)[undisturbed].all()
     if scenario.scheduler.preemption == "swap":
@@ -33,8 +47,9 @@ def test_tokens(scenario: Scenario, workload: Workload) -> None:
         assert (hit + computed >= needed)[finished].all()
 
 
-@given(scenarios(ends=False, swaps=True), workloads(forks=True))
-def test_blocks(scenario: Scenario, workload: Workload) -> None:
+@given(runs())
+def test_blocks(run: Run) -> None:
+    scenario, workload = run
     results = simulate(scenario, workload=workload)
     usable, size = (scenario.memory.blocks or 0) - 1, scenario.memory.block_size
     steps = results.record.steps
@@ -50,8 +65,9 @@ def test_blocks(scenario: Scenario, workload: Workload) -> None:
         assert not steps["hit_tokens"].any()
 
 
-@given(scenarios(swaps=True), workloads(forks=True))
-def test_requests_and_time(scenario: Scenario, workload: Workload) -> None:
+@given(runs(ends=True))
+def test_requests_and_time(run: Run) -> None:
+    scenario, workload = run
     results = simulate(scenario, workload=workload)
     counts = results.summary["requests"]
     assert counts["finished"] + counts["rejected"] == counts["total"] == len(workload)
@@ -64,3 +80,16 @@ def test_requests_and_time(scenario: Scenario, workload: Workload) -> None:
     assert (steps["t"][1:] >= (steps["t"] + steps["dt"])[:-1]).all(), "steps do not overlap"
     assert (steps["running"] <= scenario.scheduler.max_num_seqs).all()
     assert (steps["scheduled_tokens"] <= scenario.scheduler.max_num_batched_tokens).all()
+
+
+@given(runs(ends=True))
+def test_all_blocks_are_free_in_the_end(run: Run) -> None:
+    """The null block was never among them: it would be freed once for each window that it stood in."""
+    scenario, workload = run
+    journal = simulate(scenario, workload=workload, journal=True).journal
+    assert journal is not None
+    holders: Counter[int] = Counter()
+    for entry in journal.since(0):
+        assert 0 < entry.block < (scenario.memory.blocks or 0)
+        holders[entry.block] = entry.refs
+    assert not +holders
