@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from simcore.record.results import Results
     from simcore.scenario import Scenario
     from simcore.simulation import Simulation, simulate
+    from simcore.study import hits
     from simcore.workload import Workload
 
-__all__ = ["InputError", "Results", "Scenario", "Simulation", "UnsupportedError", "Workload", "simulate"]
+__all__ = ["InputError", "Results", "Scenario", "Simulation", "UnsupportedError", "Workload", "hits", "simulate"]
 
 _HOMES = {
     "InputError": "simcore.errors",
@@ -25,6 +26,7 @@ _HOMES = {
     "Simulation": "simcore.simulation",
     "UnsupportedError": "simcore.errors",
     "Workload": "simcore.workload",
+    "hits": "simcore.study",
     "simulate": "simcore.simulation",
 }
 

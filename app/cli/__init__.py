@@ -5,7 +5,7 @@ from io import TextIOWrapper
 
 import typer
 
-from app.cli import accuracy, benchmark, calibrate, generate, scenario, simulate, trace, validate
+from app.cli import accuracy, benchmark, calibrate, curve, generate, hits, scenario, simulate, trace, validate
 from app.cli.interrupts import interrupt, on_interrupt
 from app.cli.output import complain, refuse
 from simcore.errors import InputError
@@ -24,6 +24,8 @@ app.command("validate")(validate.validate)
 app.command("calibrate")(calibrate.calibrate)
 app.command("accuracy")(accuracy.accuracy)
 app.command("generate")(generate.generate)
+app.command("hits")(hits.hits)
+app.command("curve")(curve.curve)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(trace.app, name="trace")
 app.add_typer(benchmark.app, name="benchmark")

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simcore.errors import InputError
-from simcore.schema import shown
-from simcore.study.stream import FORWARD, ORDERS, TAIL_FIRST, Stream
+from simcore.study.stream import FORWARD, TAIL_FIRST, Stream
 from simcore.workload.columns import Ints
 
 NEVER = np.iinfo(np.int64).max >> 1
@@ -46,8 +45,11 @@ class Curve:
 
 
 def lru_curve(stream: Stream, order: str = FORWARD) -> Curve:
-    """The exact hits of LRU at all capacities, of objects and of prefixes, in O(n log n). Raises InputError."""
-    _check(order)
+    """The exact hits of LRU at all capacities, of objects and of prefixes, in O(n log n).
+
+    Raises InputError for an order that there is not; a stream of ids has but one.
+    """
+    (order,) = stream.orders([order])
     found = [_counted(depths(stream.ordered(order)))]
     if stream.offsets is not None:
         found.append(_counted(prefix_depths(stream.names, stream.offsets, order)))
@@ -61,7 +63,7 @@ def sampled_curve(stream: Stream, rate: float, order: str = FORWARD, seed: int =
     Waldspurger et al., FAST 2015, https://www.usenix.org/conference/fast15/technical-sessions/presentation/waldspurger.
     Usable hits cannot be had so: they need every block of a prompt. Raises InputError.
     """
-    _check(order)
+    (order,) = stream.orders([order])
     if not 0 < rate <= 1:
         raise InputError(f"the share of contents to sample must be above 0 and at most 1, not {rate}")
     names = stream.ordered(order)
@@ -140,10 +142,10 @@ def _smaller_before(last: Ints) -> Ints:
     rank = np.where(first, np.cumsum(first) - 1, np.cumsum(taken)[last] + np.count_nonzero(first))
     bits = max(n - 1, 1).bit_length()
     rank = np.append(rank, np.arange(n, 1 << bits))  # what comes last and is largest changes nothing before it
-    value = rank.astype(np.int32 if bits < 31 else np.int64)
+    value: NDArray[np.integer] = rank.astype(np.int32 if bits < 31 else np.int64)
     count = np.zeros_like(value)
     for bit in reversed(range(bits)):
-        one = (value >> bit & 1).astype(bool)
+        one = np.bitwise_and(value, 1 << bit) > 0
         half = 1 << bit
         zeros = np.cumsum(~one.reshape(-1, 2 * half), axis=1, dtype=value.dtype).reshape(-1)
         count += np.where(one, zeros, 0)
@@ -183,8 +185,3 @@ def _hash(names: Ints, seed: int) -> NDArray[np.uint64]:
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return mixed ^ (mixed >> np.uint64(31))
-
-
-def _check(order: str) -> None:
-    if order not in ORDERS:
-        raise InputError(f"an order must be one of {', '.join(ORDERS)}, not {shown(order)}")

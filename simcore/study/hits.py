@@ -14,9 +14,8 @@ from simcore.errors import InputError
 from simcore.policies.admission import ADMISSION, Admission
 from simcore.policies.eviction import EVICTION, Eviction, EvictionOrder, Setting, Use
 from simcore.policies.eviction.base import NEVER_AGAIN
-from simcore.schema import shown
 from simcore.study.policies import choose, label
-from simcore.study.stream import ORDERS, TAIL_FIRST, Stream, read_stream, stream_of
+from simcore.study.stream import FORWARD, TAIL_FIRST, Stream, read_stream, stream_of
 from simcore.study.workers import each
 from simcore.ticks import to_ticks
 from simcore.workload.columns import Ints
@@ -108,19 +107,15 @@ def study(
 
     A stream of ids has no requests, and with that one order only.
     """
-    for order in (asked := tuple(orders or stream.orders)):
-        if order not in ORDERS:
-            raise InputError(f"an order must be one of {', '.join(ORDERS)}, not {shown(order)}")
     for capacity in capacities:
         if not 1 <= capacity <= MOST_BLOCKS:
-            raise InputError(f"a capacity must be a whole number of blocks from 1 to {MOST_BLOCKS:,}, not {capacity}")
+            raise InputError(f"a capacity must be a whole number of blocks from 1 to {MOST_BLOCKS:,}, not {capacity:,}")
     cases = [
         Case(policy, capacity, order, admission, seed)
         for policy in policies
         for capacity in dict.fromkeys(capacities)
-        for order in dict.fromkeys(asked)
-        if order in stream.orders
-    ] or [Case(policy, capacity, stream.orders[0], admission, seed) for policy in policies for capacity in capacities]
+        for order in stream.orders(orders)
+    ]
     return each(Play, stream, cases, jobs)
 
 
@@ -167,7 +162,8 @@ class Play:
     def _requests(self) -> list[Use]:
         """Who asks, and when."""
         stream = self._stream
-        assert stream.offsets is not None and stream.arrival is not None
+        assert stream.offsets is not None
+        assert stream.arrival is not None
         uses = []
         for row, (first, arrival) in enumerate(zip(stream.offsets.tolist(), stream.arrival.tolist(), strict=False)):
             use = Use()
@@ -181,7 +177,8 @@ class Play:
     @cached_property
     def _later(self) -> list[int]:
         assert self._stream.offsets is not None
-        return next_uses(self._stream.names, self._stream.offsets).tolist()
+        later: list[int] = next_uses(self._stream.names, self._stream.offsets).tolist()
+        return later
 
     def _prefix_hits(self, case: Case) -> int:
         """Look up all of a request, touch and insert all of it, evict down to the capacity; then the next one."""
@@ -192,7 +189,7 @@ class Play:
             admission.start(self._setting(case))
         later = self._later if foresees(policy) else None
         touch: Callable[..., None] = _touch_each if isinstance(policy, Eviction) else _touch_list
-        names, bounds = self._names(ORDERS[0]), stream.offsets.tolist()
+        names, bounds = self._names(FORWARD), stream.offsets.tolist()
         cached: set[int] = set()
         hits = 0
         for use, first, end in zip(self._requests, bounds, bounds[1:], strict=False):

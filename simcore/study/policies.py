@@ -25,7 +25,9 @@ def choose(family: Family[P], asked: str) -> list[P]:
 
 def label(policy: Policy) -> str:
     """A policy's name, and its parameters where they are not the default: `s3-fifo(small=0.2)`."""
-    values = ((each.name, getattr(policy, each.name), each.metadata["key"].default) for each in parameters(type(policy)))
+    values = (
+        (each.name, getattr(policy, each.name), each.metadata["key"].default) for each in parameters(type(policy))
+    )
     changed = ", ".join(f"{name}={value}" for name, value, default in values if value != default)
     return f"{policy.name}({changed})" if changed else policy.name
 

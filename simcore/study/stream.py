@@ -1,9 +1,9 @@
 """What a cache study plays: contents in the order in which they are asked for, grouped into requests or one by one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -45,10 +45,13 @@ class Stream:
     def requests(self) -> int:
         return len(self.names) if self.offsets is None else len(self.offsets) - 1
 
-    @property
-    def orders(self) -> tuple[str, ...]:
-        """Those that can differ."""
-        return (FORWARD,) if self.offsets is None else ORDERS
+    def orders(self, asked: Iterable[str] | None = None) -> list[str]:
+        """The orders to study, all without `asked`; a stream without requests has one. Raises InputError."""
+        chosen = list(dict.fromkeys(ORDERS if asked is None else asked))
+        for order in chosen:
+            if order not in ORDERS:
+                raise InputError(f"an order must be one of {', '.join(ORDERS)}, not {shown(order)}")
+        return [FORWARD] if self.offsets is None else chosen
 
     def ordered(self, order: str) -> Ints:
         """The names, each request's reversed if the order is tail-first."""
@@ -148,7 +151,7 @@ def _chained(names: Ints, offsets: Ints) -> Ints:
     """New names, equal only where all names from the start of the request on are."""
     known = Scope(count(1))
     listed, bounds = names.tolist(), offsets.tolist()
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         before = 0
         for place in range(start, end):
             before = listed[place] = known[before, listed[place]]
