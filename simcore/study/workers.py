@@ -2,10 +2,10 @@
 
 import multiprocessing
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 Shared = TypeVar("Shared")
@@ -35,7 +35,7 @@ def _in_processes(
     # A forked process may inherit a lock that a thread of polars holds; a spawned one starts afresh.
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin, (make, shared))
     try:
-        with _deaf_to_interrupts():
+        with _interrupts_wait():
             results = [pool.submit(_work, task) for task in tasks]
         for result in results:
             yield result.result()
@@ -48,16 +48,20 @@ def _in_processes(
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes that begin now inherit it: Ctrl+C reaches all of a terminal's, and one of them answers it."""
-    if threading.current_thread() is not threading.main_thread():
+def _interrupts_wait() -> Iterator[None]:
+    """What begins now never hears Ctrl+C, which reaches all processes of a terminal: the first one ends the others.
+
+    It has to be so from their first moment on, and a process takes a while to begin; this one hears it afterwards.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # or the first process would start it, which unblocks the signal again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(make: Callable[[Shared], Callable[[Any], Any]], shared: Shared) -> None:
