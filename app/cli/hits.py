@@ -44,7 +44,7 @@ def hits(
     from simcore.policies.admission import ADMISSION
     from simcore.policies.eviction import EVICTION
     from simcore.study import choose, read_stream, study
-    from simcore.study.hits import columns_of
+    from simcore.study.play import columns_of
 
     policies, sizes, orders = choose(EVICTION, policy), capacities_of(capacity), orders_of(order)
     refusers = choose(ADMISSION, admission)

@@ -6,7 +6,7 @@ miss.
 """
 
 from simcore.study.curve import Curve, lru_curve, sampled_curve
-from simcore.study.hits import Hits, hits, study
+from simcore.study.play import Hits, hits, study
 from simcore.study.policies import choose, label
 from simcore.study.stream import FORWARD, ORDERS, TAIL_FIRST, Stream, read_stream, stream_of
 

@@ -12,7 +12,7 @@ from simcore import InputError
 from simcore.policies.eviction import LRU, Setting
 from simcore.study import ORDERS, Stream, lru_curve, read_stream, sampled_curve, stream_of
 from tests.study.streams import objects_by_definition, random_stream, usable_by_definition
-from tests.study.test_study_hits import TRACES
+from tests.study.test_study_play import TRACES
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=80))

@@ -14,7 +14,7 @@ from simcore.policies.base import parameter
 from simcore.policies.eviction import EVICTION, FIFO, LRU, Eviction, Name, Setting, Use
 from simcore.policies.eviction.base import NEVER_AGAIN
 from simcore.study import FORWARD, ORDERS, TAIL_FIRST, Stream, choose, label, read_stream, stream_of, study
-from simcore.study.hits import next_uses
+from simcore.study.play import next_uses
 from tests.study.streams import objects_by_definition, random_stream, requests_of, usable_by_definition
 
 TRACES = (
