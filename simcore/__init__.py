@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from simcore.scenario import Scenario
     from simcore.scenario.policies import load_policy
     from simcore.simulation import Simulation, simulate
+    from simcore.study import hits
     from simcore.workload import Workload
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Simulation",
     "UnsupportedError",
     "Workload",
+    "hits",
     "load_policy",
     "simulate",
 ]
@@ -36,6 +38,7 @@ _HOMES = {
     "UnsupportedError": "simcore.errors",
     "Workload": "simcore.workload",
     "load_policy": "simcore.scenario.policies",
+    "hits": "simcore.study",
     "simulate": "simcore.simulation",
 }
 

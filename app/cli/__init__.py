@@ -5,7 +5,19 @@ from io import TextIOWrapper
 
 import typer
 
-from app.cli import accuracy, benchmark, calibrate, generate, policies, scenario, simulate, trace, validate
+from app.cli import (
+    accuracy,
+    benchmark,
+    calibrate,
+    curve,
+    generate,
+    hits,
+    policies,
+    scenario,
+    simulate,
+    trace,
+    validate,
+)
 from app.cli.interrupts import interrupt, on_interrupt
 from app.cli.output import complain, refuse
 from simcore.errors import InputError
@@ -25,6 +37,8 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("accuracy")(accuracy.accuracy)
 app.command("generate")(generate.generate)
 app.command("policies")(policies.policies)
+app.command("hits")(hits.hits)
+app.command("curve")(curve.curve)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(trace.app, name="trace")
 app.add_typer(benchmark.app, name="benchmark")

@@ -29,7 +29,7 @@ CpuClock = Annotated[
     ),
 ]
 SHIPPED = "small-gqa"
-EXTRA = {"torch", "safetensors", "tokenizers", "scipy", "matplotlib"}
+EXTRA = {"torch", "safetensors", "tokenizers", "scipy"}
 """What the extra `engine` brings."""
 
 

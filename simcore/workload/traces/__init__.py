@@ -37,7 +37,7 @@ FORMATS: dict[str, Format] = {
 
 
 def read_trace(
-    path: Path,
+    path: Path | TraceFile,
     format: str = AUTO,
     *,
     skip_bad_lines: bool = False,
@@ -52,8 +52,8 @@ def read_trace(
     each with the last request of the one before ("sequential"), or the one on line i, from 0 on, at 60 i s
     ("stagger60"). ServeGen is sampled from `seed`, within `span` (s from the start of its description).
 
-    Requests without output stay, and arrivals that a trace does not have are NaN. Anything wrong is an InputError of
-    one sentence that names file and line.
+    What is loaded already is not read again: a pipe can be read but once. Requests without output stay, and arrivals
+    that a trace does not have are NaN. Anything wrong is an InputError of one sentence that names file and line.
     """
     if format not in (AUTO, *FORMATS):
         raise InputError(f"format must be one of {', '.join((AUTO, *FORMATS))}, not {quoted(format)}")
@@ -63,7 +63,7 @@ def read_trace(
         raise InputError(f"seed must not be negative, but is {seed}")
     if not 0 <= span[0] < span[1] <= MAX_SECONDS:
         raise InputError(f"span must go from 0 s or later to a later time, not from {span[0]} to {span[1]} s")
-    file = load(path)
+    file = path if isinstance(path, TraceFile) else load(path)
     return _choose(file, format).read(file, Options(skip_bad_lines, sessions, seed, span))
 
 

@@ -1,0 +1,119 @@
+"""Charts that need no screen: SVG and PNG, each beside the CSV of what it shows."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import cycle
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from simcore.errors import InputError
+from simcore.export.folder import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.figure import Figure
+
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Colors that can be told apart with any eyes (Okabe and Ito, 2008, https://jfly.uni-koeln.de/color/), but for yellow,
+which is too light for a line."""
+MARKERS = "os^Dv<>PX*ph"
+"""Other than the colors in number, so that a pair is not repeated soon."""
+SUFFIXES = (".svg", ".png")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a chart."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    dashed: bool = False
+    key: str = ""
+    """lines with one key have one color and marker; empty: the label"""
+
+
+def line_chart(panels: dict[str, list[Line]], *, x: str, y: str, title: str = "", steps: bool = False) -> "Figure":
+    """Panels side by side that share the y axis, from 0 on, with x in powers of ten; x and y name axes and units.
+
+    `steps`: y keeps its value up to the next x, and single points are not marked.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.5 + 4.5 * len(panels), 4.5), layout="constrained")
+    all_axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    keys = dict.fromkeys(line.key or line.label for lines in panels.values() for line in lines)
+    styles = dict(zip(keys, zip(cycle(OKABE_ITO), cycle(MARKERS), strict=False), strict=False))
+    for axes, (name, lines) in zip(all_axes, panels.items(), strict=True):
+        for line in lines:
+            color, marker = styles[line.key or line.label]
+            axes.plot(
+                line.x, line.y, color=color, label=line.label, linestyle="--" if line.dashed else "-", linewidth=1.6,
+                marker=None if steps else marker, markersize=5, drawstyle="steps-post" if steps else "default",
+            )  # fmt: skip
+        axes.set(xscale="log", xlabel=x, title=name)
+        axes.grid(alpha=0.25)
+    all_axes[0].set_ylabel(y)
+    all_axes[0].set_ylim(0)
+    figure.suptitle(title)
+    shown = {line.label: handle for axes, lines in zip(all_axes, panels.values(), strict=True)
+             for line, handle in zip(lines, axes.get_lines(), strict=True)}  # fmt: skip
+    figure.legend(shown.values(), shown.keys(), loc="outside right center", frameon=False)
+    return figure
+
+
+@contextmanager
+def chart_files(chart: Path | None, table: Path | None, spare: Iterable[Path] = ()) -> "Iterator[Outputs]":
+    """Where a chart and a table go; with a chart alone the table lies beside it, as .csv.
+
+    Opened before the work, so that no time is spent where nothing can be written, and put in place after it, whole or
+    not at all. `spare`: files that are read, and must not be written. Raises InputError.
+    """
+    if chart is not None and chart.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{chart}: a chart's name must end in {' or '.join(SUFFIXES)}")
+    beside = None if chart is None else chart.with_suffix(".csv")
+    tables = {path.resolve(): path for path in (table, beside) if path is not None}
+    for path in (*tables.values(), *(() if chart is None else (chart,))):
+        if path.resolve() in {each.resolve() for each in spare}:
+            raise InputError(f"{path}: would be overwritten, and it is what is read; choose another name")
+    with ExitStack() as stack:
+        yield Outputs(
+            chart,
+            None if chart is None else stack.enter_context(replacing(chart)),
+            [stack.enter_context(replacing(path)) for path in tables.values()],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Files that are open."""
+
+    chart: Path | None
+    picture: "IO[str] | None"
+    tables: "list[Any]"
+
+    def draw(self, figure: "Figure") -> None:
+        """Write a chart, the same bytes for the same figure."""
+        from matplotlib import rc_context
+
+        assert self.chart is not None
+        assert self.picture is not None
+        buffer = BytesIO()
+        kind = self.chart.suffix.lower()[1:]
+        with rc_context({"svg.hashsalt": "kvscope"}):
+            figure.savefig(buffer, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+        self.picture.buffer.write(buffer.getvalue())  # type: ignore[attr-defined]
+
+    def write(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Write the tables."""
+        lines = [",".join(columns), *(",".join("" if cell is None else _cell(cell) for cell in row) for row in rows)]
+        for file in self.tables:
+            file.write("\n".join(lines) + "\n")
+
+
+def _cell(value: Any) -> str:
+    text = str(value)
+    return f'"{text}"' if "," in text else text

@@ -1,0 +1,74 @@
+"""Work that processes share."""
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from typing import Any, TypeVar
+
+Shared = TypeVar("Shared")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_worker: Callable[[Any], Any]
+"""of this process"""
+
+
+def each(
+    make: Callable[[Shared], Callable[[Task], Result]], shared: Shared, tasks: Sequence[Task], jobs: int
+) -> Iterator[Result]:
+    """The results of `make(shared)` for each task, in their order; each of `jobs` processes makes it once.
+
+    All that goes to and from the processes has to be picklable. They end when the iterator is closed or fails.
+    """
+    if min(jobs, len(tasks)) <= 1:
+        return map(make(shared), tasks)
+    return _in_processes(make, shared, tasks, min(jobs, len(tasks)))
+
+
+def _in_processes(
+    make: Callable[[Shared], Callable[[Task], Result]], shared: Shared, tasks: Sequence[Task], jobs: int
+) -> Iterator[Result]:
+    others = set(multiprocessing.active_children())
+    # A forked process may inherit a lock that a thread of polars holds; a spawned one starts afresh.
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin, (make, shared))
+    try:
+        with _interrupts_wait():
+            results = [pool.submit(_work, task) for task in tasks]
+        for result in results:
+            yield result.result()
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """What begins now never hears Ctrl+C, which reaches all processes of a terminal: the first one ends the others.
+
+    It has to be so from their first moment on, and a process takes a while to begin; this one hears it afterwards.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # or the first process would start it, which unblocks the signal again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(make: Callable[[Shared], Callable[[Any], Any]], shared: Shared) -> None:
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _worker = make(shared)
+
+
+def _work(task: Any) -> Any:
+    return _worker(task)
