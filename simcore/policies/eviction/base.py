@@ -146,6 +146,9 @@ class Eviction(EvictionOrder):
     def hit(self, block: Block, use: Use) -> None:
         """A cached block is used again."""
 
+    def coming(self, name: Name) -> None:
+        """A cache study only: this content will be inserted once a victim has made room. A server does not know it."""
+
     def release(self, block: Block, use: Use) -> None:
         """The last holder let go of a block; in a cache study right after `insert` or `hit`."""
 
@@ -243,6 +246,7 @@ class Eviction(EvictionOrder):
         cached: set[Name] = set()
         insert, hit, victim = self.insert, self.hit, self.victim
         release = None if type(self).release is Eviction.release else self.release
+        coming = None if type(self).coming is Eviction.coming else self.coming
         for access, name in enumerate(names):
             use.now = use.row = access
             if next_uses is not None:
@@ -251,6 +255,8 @@ class Eviction(EvictionOrder):
                 hits[access] = 1
                 hit(name, use)
             else:
+                if coming is not None:
+                    coming(name)
                 if len(cached) == capacity:
                     cached.remove(victim())
                 cached.add(name)
