@@ -1,11 +1,20 @@
 """Eviction from the prefix cache: which idle cached block makes room when the pool has no unhashed block left."""
 
 from simcore.policies.base import Family
+from simcore.policies.eviction.arc import ARC
 from simcore.policies.eviction.base import Block, Eviction, EvictionOrder, Name, Setting, Use
+from simcore.policies.eviction.clock import Clock
 from simcore.policies.eviction.fifo import FIFO
+from simcore.policies.eviction.lfu import LFU
 from simcore.policies.eviction.lru import LRU
+from simcore.policies.eviction.min import MIN
+from simcore.policies.eviction.s3_fifo import S3FIFO
+from simcore.policies.eviction.sieve import SIEVE
+from simcore.policies.eviction.two_q import TwoQ
 
-EVICTION: Family[EvictionOrder] = Family("eviction", EvictionOrder, (LRU, FIFO))
+EVICTION: Family[EvictionOrder] = Family(
+    "eviction", EvictionOrder, (LRU, FIFO, LFU, Clock, TwoQ, ARC, SIEVE, S3FIFO, MIN)
+)
 """Every eviction policy by the name a scenario uses."""
 
 __all__ = ["EVICTION", "FIFO", "LRU", "Block", "Eviction", "EvictionOrder", "Name", "Setting", "Use"]

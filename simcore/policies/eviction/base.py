@@ -18,6 +18,16 @@ NEVER_AGAIN = 1 << 62
 """The next use of what nobody will use."""
 
 
+def foresee(names: Sequence[Name]) -> list[int]:
+    """Of each access the next one to the same content, or `NEVER_AGAIN`."""
+    later: dict[Name, int] = {}
+    next_uses = [NEVER_AGAIN] * len(names)
+    for access in range(len(names) - 1, -1, -1):
+        next_uses[access] = later.get(names[access], NEVER_AGAIN)
+        later[names[access]] = access
+    return next_uses
+
+
 class Use:
     """Who uses a block, when, and where in its sequence. One object, rewritten for each use."""
 
@@ -106,7 +116,8 @@ class EvictionOrder(Policy, ABC):
     def replay(self, names: Sequence[Name], capacity: int, next_uses: Sequence[int] | None = None) -> bytearray:
         """A cache study: access one content after another; 1 where it was cached, 0 where it had to be inserted.
 
-        next_uses: of each access the next one to the same content, or `NEVER_AGAIN`. It has just begun.
+        next_uses: of each access the next one to the same content, or `NEVER_AGAIN`; who needs it and is not told finds
+        it out. The policy has just begun, in a setting of this capacity.
         """
 
     def expired(self, now: Tick) -> list[Block]:
@@ -234,6 +245,8 @@ class Eviction(EvictionOrder):
         return iter(deepcopy(self).victims(idle) if idle else ())
 
     def replay(self, names: Sequence[Name], capacity: int, next_uses: Sequence[int] | None = None) -> bytearray:
+        if self.foresees and next_uses is None:
+            next_uses = foresee(names)
         hits = bytearray(len(names))
         use = Use()
         cached: set[Name] = set()
