@@ -5,15 +5,39 @@ from simcore.policies.eviction.arc import ARC
 from simcore.policies.eviction.base import Block, Eviction, EvictionOrder, Name, Setting, Use
 from simcore.policies.eviction.clock import Clock
 from simcore.policies.eviction.fifo import FIFO
+from simcore.policies.eviction.gdsf import GDSF
 from simcore.policies.eviction.lfu import LFU
+from simcore.policies.eviction.lfuda import LFUDA
 from simcore.policies.eviction.lru import LRU
+from simcore.policies.eviction.lru_k import LRUK
 from simcore.policies.eviction.min import MIN
+from simcore.policies.eviction.random import RandomChoice
 from simcore.policies.eviction.s3_fifo import S3FIFO
 from simcore.policies.eviction.sieve import SIEVE
+from simcore.policies.eviction.slru import SLRU
 from simcore.policies.eviction.two_q import TwoQ
+from simcore.policies.eviction.w_tinylfu import WTinyLFU
 
 EVICTION: Family[EvictionOrder] = Family(
-    "eviction", EvictionOrder, (LRU, FIFO, LFU, Clock, TwoQ, ARC, SIEVE, S3FIFO, MIN)
+    "eviction",
+    EvictionOrder,
+    (
+        LRU,
+        FIFO,
+        LFU,
+        Clock,
+        TwoQ,
+        ARC,
+        SIEVE,
+        S3FIFO,
+        MIN,
+        RandomChoice,
+        LRUK,
+        GDSF,
+        LFUDA,
+        SLRU,
+        WTinyLFU,
+    ),
 )
 """Every eviction policy by the name a scenario uses."""
 
