@@ -9,7 +9,7 @@ from simcore.memory.paged import PagedMemory
 from simcore.memory.pool import BlockPool, HostPool
 from simcore.policies.admission import ADMISSION
 from simcore.policies.eviction import EVICTION, Setting
-from simcore.policies.eviction.base import NEVER_AGAIN
+from simcore.policies.eviction.base import NEVER_AGAIN, by_place
 from simcore.record.journal import Journal
 from simcore.scenario import Scenario
 from simcore.ticks import TICKS_PER_SECOND
@@ -40,7 +40,7 @@ def _pool(
         capacity=blocks - 1,
         seed=scenario.seed,
         block_size=block_size,
-        cost=float if timer is None else _cost(timer, block_size),
+        cost=by_place if timer is None else _cost(timer, block_size),
         next_use=_next_use(keys, len(workload)),
     )
     return BlockPool(blocks, EVICTION.make(options.eviction), journal, ADMISSION.make(options.admission), setting)

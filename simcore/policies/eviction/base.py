@@ -53,6 +53,11 @@ def _never(name: Name, row: int) -> int:
     return NEVER_AGAIN
 
 
+def by_place(place: int) -> float:
+    """A cost that grows with the place of a block in its sequence."""
+    return place + 1.0
+
+
 @dataclass(frozen=True)
 class Setting:
     """Where a policy works."""
@@ -63,7 +68,7 @@ class Setting:
     """of what it draws at random"""
     block_size: int = 16
     """tokens"""
-    cost: Callable[[int], float] = float
+    cost: Callable[[int], float] = by_place
     """what it takes to compute the block at a place of its sequence again, in any unit; by default it grows with it"""
     next_use: Callable[[Name, int], int] = _never
     """the next request after a row that will use a content: what an oracle foresees; a plain function"""
