@@ -10,8 +10,8 @@ from simcore.policies.eviction.ranking import Ranking
 class LengthAware(Eviction):
     """Evict the block that stands latest in its sequence; among equals the least recently used.
 
-    A block is of use only after all those before it, so early ones are shared most and late ones least. The same length
-    rule breaks ties in TensorRT-LLM and vLLM; here it comes first. In a cache study it is LRU.
+    A block is of use only after all those before it, so early ones are shared most and late ones least. In vLLM that
+    rule breaks ties; here it comes first. In a cache study it is LRU.
     https://docs.vllm.ai/en/latest/design/prefix_caching.html
     """
 

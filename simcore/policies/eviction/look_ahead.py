@@ -13,16 +13,14 @@ _OUTSIDE = -1 << 62  # less than that of any request
 
 @dataclass
 class LookAhead(QueueInformed):
-    """Evict what none of the next waiting requests will look up, the least recently used first; else what the last will.
+    """Evict what none of the next waiting requests will look up, the least recent first; else what the last will.
 
     CachedAttention's look-ahead window, in requests. The queue is taken in the order in which requests joined it. In a
     cache study nobody waits and it is LRU. https://arxiv.org/abs/2403.19708
     """
 
     name = "look-ahead"
-    window: int = parameter(
-        16, help="Waiting requests that it looks at, the next ones.", unit="requests", ge=1, le=10**6
-    )
+    window: int = parameter(16, help="How many waiting requests it looks at, from the front.", ge=1, le=1_000_000)
 
     def start(self, setting: Setting) -> None:
         super().start(setting)

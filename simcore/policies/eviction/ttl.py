@@ -11,7 +11,7 @@ from simcore.ticks import Tick, to_ticks
 
 @dataclass
 class TTL(Eviction):
-    """Forget what was not used for some time, whether its room is needed or not; before that, least recently used first.
+    """Forget what was not used for some time, whether its room is needed or not; before that it is LRU.
 
     As providers price a prompt cache: each use starts the time anew. In a cache study nothing gets too old.
     https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching
