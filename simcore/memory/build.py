@@ -10,7 +10,7 @@ from simcore.memory.paged import PagedMemory
 from simcore.memory.pool import BlockPool, HostPool
 from simcore.policies.admission import ADMISSION
 from simcore.policies.eviction import EVICTION, Setting
-from simcore.policies.eviction.base import NEVER_AGAIN
+from simcore.policies.eviction.base import NEVER_AGAIN, by_place
 from simcore.policies.eviction.leaves import LeavesFirst
 from simcore.record.journal import Journal
 from simcore.scenario import Scenario
@@ -55,7 +55,7 @@ def _pool(
         capacity=blocks - 1,
         seed=scenario.seed,
         block_size=block_size,
-        cost=float if timer is None else _cost(timer, block_size),
+        cost=by_place if timer is None else _cost(timer, block_size),
         next_use=_next_use(keys, len(workload)),
     )
     eviction = EVICTION.make(options.eviction)

@@ -25,9 +25,10 @@ SAME = {
     "s3-fifo": "S3-FIFO",
     "min": "Belady",
     "lru-k": "LRU-2",
+    "slru": "SLRU",
 }
-CLOSE = {"gdsf": "GDSF", "slru": "SLRU"}
-"""Their ties, and the sizes of their segments, are not published."""
+CLOSE = {"gdsf": "GDSF", "lfuda": "LFUDA"}
+"""How they break ties is not published."""
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,18 @@
 """ARC."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from simcore.policies.eviction.base import Block, Eviction, Name, Setting, Use
 
-Queue = OrderedDict[Block, Name]
-Ghosts = OrderedDict[Name, None]
-
 
 @dataclass
 class ARC(Eviction):
-    """Two LRU queues, of what was used once and of what was used again; what comes back too late moves their border.
+    """Two LRU lists, of what was used once and of what was used again, that learn from their ghosts to share the cache.
 
-    Megiddo and Modha, FAST 2003:
+    In a server the victim is chosen before it is known what comes in its place, so a return of its name can move the
+    shares only afterwards; a cache study does it in the paper's order.
     https://www.usenix.org/conference/fast-03/arc-self-tuning-low-overhead-replacement-cache
     """
 
@@ -21,59 +20,74 @@ class ARC(Eviction):
 
     def start(self, setting: Setting) -> None:
         self._capacity = setting.capacity
-        self._once: Queue = OrderedDict()
-        self._again: Queue = OrderedDict()
-        self._once_ghosts: Ghosts = OrderedDict()
-        self._again_ghosts: Ghosts = OrderedDict()
-        self._target = 0.0  # of blocks used once
-        self._coming: Name = 0
-        self._known = self._from_again = False  # about what is coming
-
-    def coming(self, name: Name) -> None:
-        self._coming = name
-        once, again = self._once_ghosts, self._again_ghosts
-        self._known = self._from_again = False
-        if name in once:
-            self._target = min(self._target + max(len(again) / len(once), 1), self._capacity)
-            del once[name]
-            self._known = True
-        elif name in again:
-            self._target = max(self._target - max(len(once) / len(again), 1), 0)
-            del again[name]
-            self._known = self._from_again = True
+        self._once: OrderedDict[Block, Name] = OrderedDict()  # T1
+        self._again: OrderedDict[Block, Name] = OrderedDict()  # T2
+        self._once_ghosts: OrderedDict[Name, None] = OrderedDict()  # B1
+        self._again_ghosts: OrderedDict[Name, None] = OrderedDict()  # B2
+        self._target = 0.0  # blocks that T1 should have: p
 
     def insert(self, block: Block, name: Name, use: Use) -> None:
-        if self._coming != name:
-            self.coming(name)
-        (self._again if self._known else self._once)[block] = name
-        self._coming = 0
-        self._known = self._from_again = False
+        returns = self._recall(name) is not None
+        (self._again if returns else self._once)[block] = name
 
     def hit(self, block: Block, use: Use) -> None:
-        if block in self._once:
-            self._again[block] = self._once.pop(block)
-        else:
+        if block in self._again:
             self._again.move_to_end(block)
+        else:
+            self._again[block] = self._once.pop(block)
 
     def victim(self) -> Block:
-        once, again = len(self._once), len(self._again)
-        remember = True
-        if not self._known:  # what is coming is new: make room among the ghosts
-            if once + len(self._once_ghosts) >= self._capacity:
-                if self._once_ghosts:
-                    self._once_ghosts.popitem(last=False)
+        once, ghosts = len(self._once), self._once_ghosts
+        if once >= self._capacity:
+            return self._once.popitem(last=False)[0]
+        while once + len(ghosts) >= self._capacity:
+            ghosts.popitem(last=False)
+        most = 2 * self._capacity - once - len(ghosts) - len(self._again)
+        while self._again_ghosts and len(self._again_ghosts) >= most:
+            self._again_ghosts.popitem(last=False)
+        return self._replace()
+
+    def remove(self, block: Block) -> None:
+        del (self._once if block in self._once else self._again)[block]
+
+    def replay(self, names: Sequence[Name], capacity: int, next_uses: Sequence[int] | None = None) -> bytearray:
+        hits = bytearray(len(names))
+        use = Use()
+        once, again = self._once, self._again
+        for access, name in enumerate(names):
+            if name in once or name in again:
+                hits[access] = 1
+                self.hit(name, use)
+                continue
+            ghosts = self._recall(name)
+            if len(once) + len(again) == capacity:
+                if ghosts is None:
+                    self.victim()
                 else:
-                    remember = False
-            elif once + again + len(self._once_ghosts) + len(self._again_ghosts) >= 2 * self._capacity:
-                (self._again_ghosts or self._once_ghosts).popitem(last=False)
-        if not remember or (once and (once > self._target or (self._from_again and once == self._target))) or not again:
+                    self._replace(ghosts is self._again_ghosts)
+            (once if ghosts is None else again)[name] = name
+        return hits
+
+    def _recall(self, name: Name) -> OrderedDict[Name, None] | None:
+        """The ghosts among which a name was, if any; it leaves them, and T1's target moves."""
+        once, again = self._once_ghosts, self._again_ghosts
+        if name in once:
+            self._target = min(self._target + max(len(again) / len(once), 1.0), self._capacity)
+            del once[name]
+            return once
+        if name in again:
+            self._target = max(self._target - max(len(once) / len(again), 1.0), 0.0)
+            del again[name]
+            return again
+        return None
+
+    def _replace(self, from_again: bool = False) -> Block:
+        """Evict from the list that has more than its share, for a name that was among B2 or not."""
+        once = len(self._once)
+        if not self._again or (once and (once > self._target or (from_again and once == self._target))):
             block, name = self._once.popitem(last=False)
-            if remember:
-                self._once_ghosts[name] = None
+            self._once_ghosts[name] = None
         else:
             block, name = self._again.popitem(last=False)
             self._again_ghosts[name] = None
         return block
-
-    def remove(self, block: Block) -> None:
-        del (self._once if block in self._once else self._again)[block]

@@ -18,6 +18,16 @@ NEVER_AGAIN = 1 << 62
 """The next use of what nobody will use."""
 
 
+def foresee(names: Sequence[Name]) -> list[int]:
+    """Of each access the next one to the same content, or `NEVER_AGAIN`."""
+    later: dict[Name, int] = {}
+    next_uses = [NEVER_AGAIN] * len(names)
+    for access in range(len(names) - 1, -1, -1):
+        next_uses[access] = later.get(names[access], NEVER_AGAIN)
+        later[names[access]] = access
+    return next_uses
+
+
 class Use:
     """Who uses a block, when, and where in its sequence. One object, rewritten for each use."""
 
@@ -45,6 +55,11 @@ def _never(name: Name, row: int) -> int:
     return NEVER_AGAIN
 
 
+def by_place(place: int) -> float:
+    """A cost that grows with the place of a block in its sequence."""
+    return place + 1.0
+
+
 @dataclass(frozen=True)
 class Setting:
     """Where a policy works."""
@@ -55,7 +70,7 @@ class Setting:
     """of what it draws at random"""
     block_size: int = 16
     """tokens"""
-    cost: Callable[[int], float] = float
+    cost: Callable[[int], float] = by_place
     """what it takes to compute the block at a place of its sequence again, in any unit; by default it grows with it"""
     next_use: Callable[[Name, int], int] = _never
     """the next request after a row that will use a content: what an oracle foresees; a plain function"""
@@ -108,7 +123,8 @@ class EvictionOrder(Policy, ABC):
     def replay(self, names: Sequence[Name], capacity: int, next_uses: Sequence[int] | None = None) -> bytearray:
         """A cache study: access one content after another; 1 where it was cached, 0 where it had to be inserted.
 
-        next_uses: of each access the next one to the same content, or `NEVER_AGAIN`. It has just begun.
+        next_uses: of each access the next one to the same content, or `NEVER_AGAIN`; who needs it and is not told finds
+        it out. The policy has just begun, in a setting of this capacity.
         """
 
     def expired(self, now: Tick) -> list[Block]:
@@ -145,9 +161,6 @@ class Eviction(EvictionOrder):
     @abstractmethod
     def hit(self, block: Block, use: Use) -> None:
         """A cached block is used again."""
-
-    def coming(self, name: Name) -> None:
-        """A cache study only: this content will be inserted once a victim has made room. A server does not know it."""
 
     def release(self, block: Block, use: Use) -> None:
         """The last holder let go of a block; in a cache study right after `insert` or `hit`."""
@@ -241,12 +254,13 @@ class Eviction(EvictionOrder):
         return iter(deepcopy(self).victims(idle) if idle else ())
 
     def replay(self, names: Sequence[Name], capacity: int, next_uses: Sequence[int] | None = None) -> bytearray:
+        if self.foresees and next_uses is None:
+            next_uses = foresee(names)
         hits = bytearray(len(names))
         use = Use()
         cached: set[Name] = set()
         insert, hit, victim = self.insert, self.hit, self.victim
         release = None if type(self).release is Eviction.release else self.release
-        coming = None if type(self).coming is Eviction.coming else self.coming
         for access, name in enumerate(names):
             use.now = use.row = access
             if next_uses is not None:
@@ -255,8 +269,6 @@ class Eviction(EvictionOrder):
                 hits[access] = 1
                 hit(name, use)
             else:
-                if coming is not None:
-                    coming(name)
                 if len(cached) == capacity:
                     cached.remove(victim())
                 cached.add(name)

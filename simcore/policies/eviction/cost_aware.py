@@ -1,27 +1,41 @@
-"""What it would cost to compute a block again."""
+"""What is cheap to compute again goes first."""
 
 from dataclasses import dataclass
+from functools import cache
 
-from simcore.policies.eviction.base import Setting, Use
-from simcore.policies.eviction.gdsf import GDSF
+from simcore.policies.eviction.base import Block, Eviction, Name, Setting, Use
+from simcore.policies.eviction.ranking import Ranking
 
 
 @dataclass
-class CostAware(GDSF):
-    """Evict the block with the lowest uses times time to compute it again, plus the age of the cache.
+class CostAware(Eviction):
+    """Evict by uses times cost plus age: the cost is what computing the block again would take, which grows with place.
 
-    A block late in a long sequence attends to all before it, and costs more than an early one. This is
-    GreedyDual-Size-Frequency with that cost: https://www.hpl.hp.com/techreports/98/HPL-98-69R1.html
+    Greedy-Dual-Size-Frequency with the recomputing time of a block as its cost. All blocks are of one size, so it is a
+    cost per byte too. The age is the rank of the last victim. https://www.hpl.hp.com/techreports/98/HPL-98-69R1.pdf
     """
 
     name = "cost-aware"
 
     def start(self, setting: Setting) -> None:
-        super().start(setting)
-        self._cost_at = setting.cost
-        self._costs: dict[int, float] = {}
+        self._order = Ranking()
+        self._uses: dict[Block, int] = {}
+        self._cost = cache(setting.cost)
+        self._age = 0.0
 
-    def cost(self, use: Use) -> float:
-        if use.place not in self._costs:
-            self._costs[use.place] = float(self._cost_at(use.place))
-        return self._costs[use.place]
+    def insert(self, block: Block, name: Name, use: Use) -> None:
+        self._uses[block] = 0
+        self.hit(block, use)
+
+    def hit(self, block: Block, use: Use) -> None:
+        self._uses[block] += 1
+        self._order.put(block, self._age + self._uses[block] * self._cost(use.place))
+
+    def victim(self) -> Block:
+        self._age, block = self._order.pop()
+        del self._uses[block]
+        return block
+
+    def remove(self, block: Block) -> None:
+        self._order.remove(block)
+        del self._uses[block]

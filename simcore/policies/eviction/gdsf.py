@@ -1,38 +1,39 @@
-"""GreedyDual-Size with frequency, and what recomputing costs."""
+"""Greedy-Dual-Size-Frequency."""
 
 from dataclasses import dataclass
 
-from simcore.policies.eviction.base import Block, Name, Setting, Use
-from simcore.policies.eviction.scored import Scored
+from simcore.policies.eviction.base import Block, Eviction, Name, Setting, Use
+from simcore.policies.eviction.ranking import Ranking
 
 
 @dataclass
-class GDSF(Scored):
-    """Evict the block with the lowest uses times cost over size, plus the age of the cache (GreedyDual-Size-Frequency).
+class GDSF(Eviction):
+    """Evict by uses plus age: a block's rank is its number of uses plus the rank of the last victim at its last use.
 
-    Cherkasova, 1998: https://www.hpl.hp.com/techreports/98/HPL-98-69R1.html. Blocks are equally large; the cost is one
-    here, and the time to compute the block again in `cost-aware`. libCacheSim's ties are broken otherwise.
+    Greedy-Dual-Size-Frequency where all sizes and costs are equal; `cost-aware` weighs the cost of a block as well.
+    https://www.hpl.hp.com/techreports/98/HPL-98-69R1.pdf
     """
 
     name = "gdsf"
 
     def start(self, setting: Setting) -> None:
-        super().start(setting)
-        self._worth: dict[Block, tuple[int, float]] = {}  # uses, cost
-        self._age = 0.0
+        self._order = Ranking()
+        self._uses: dict[Block, int] = {}
+        self._age = 0
 
-    def cost(self, use: Use) -> float:
-        """Of a block that is not there when it is needed."""
-        return 1.0
+    def insert(self, block: Block, name: Name, use: Use) -> None:
+        self._uses[block] = 0
+        self.hit(block, use)
 
-    def score(self, block: Block, name: Name | None, use: Use) -> float:
-        uses, cost = (0, self.cost(use)) if name is not None else self._worth[block]
-        self._worth[block] = uses + 1, cost
-        return self._age + (uses + 1) * cost
+    def hit(self, block: Block, use: Use) -> None:
+        self._uses[block] += 1
+        self._order.put(block, self._age + self._uses[block])
 
     def victim(self) -> Block:
-        self._age = self.lowest()[0]
-        return super().victim()
+        self._age, block = self._order.pop()
+        del self._uses[block]
+        return block
 
-    def gone(self, block: Block) -> None:
-        del self._worth[block]
+    def remove(self, block: Block) -> None:
+        self._order.remove(block)
+        del self._uses[block]

@@ -1,71 +1,57 @@
-"""Look-ahead over the waiting queue."""
+"""Looks ahead in the waiting queue."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from simcore.policies.base import parameter
-from simcore.policies.eviction.base import Block, Eviction, Name, Setting, Use
+from simcore.policies.eviction.base import Block, Name, Setting
+from simcore.policies.eviction.queue_informed import QueueInformed
+
+_OUTSIDE = -1 << 62  # less than that of any request
 
 
 @dataclass
-class LookAhead(Eviction):
-    """LRU outside of a window over the waiting queue; within it, what the last of its requests needs goes first.
+class LookAhead(QueueInformed):
+    """Evict what none of the next waiting requests will look up, the least recent first; else what the last will.
 
-    CachedAttention, ATC 2024, section 3.3.2: https://arxiv.org/abs/2403.19708
+    CachedAttention's look-ahead window, in requests. The queue is taken in the order in which requests joined it. In a
+    cache study nobody waits and it is LRU. https://arxiv.org/abs/2403.19708
     """
 
     name = "look-ahead"
-    hears_queue = True
-    window: int = parameter(
-        16, help="How many of the waiting requests are looked at.", unit="requests", ge=1, le=100_000
-    )
+    window: int = parameter(16, help="How many waiting requests it looks at, from the front.", ge=1, le=1_000_000)
 
     def start(self, setting: Setting) -> None:
-        self._names: OrderedDict[Block, Name] = OrderedDict()
-        self._waiting: OrderedDict[tuple[Name, ...], int] = OrderedDict()  # and how many look up the same
-        self._place: dict[Name, int] | None = None  # where in the window a content is needed first
-
-    def insert(self, block: Block, name: Name, use: Use) -> None:
-        self._names[block] = name
-
-    def hit(self, block: Block, use: Use) -> None:
-        """It counts from its release on."""
-
-    def release(self, block: Block, use: Use) -> None:
-        self._names.move_to_end(block)
+        super().start(setting)
+        self._joined = 0
+        self._waiting: dict[int, tuple[Name, ...]] = {}  # by order of joining
+        self._next: dict[Name, int] = {}  # which request in the window will be the first to look it up
+        self._stale = False
 
     def victim(self) -> Block:
-        if self._place is None:
-            self._place = {}
-            for place, names in enumerate(islice(self._waiting, self.window)):
-                for name in names:
-                    self._place.setdefault(name, place)
-        latest = -1
-        for _ in range(len(self._names)):
-            block, name = next(iter(self._names.items()))
-            if name not in self._place:
-                return self._names.popitem(last=False)[0]
-            latest = max(latest, self._place[name])
-            self._names.move_to_end(block)
-        block = next(block for block, name in self._names.items() if self._place[name] == latest)
-        self.remove(block)
-        return block
-
-    def remove(self, block: Block) -> None:
-        del self._names[block]
+        if self._stale:
+            self._look()
+        return super().victim()
 
     def expect(self, names: Sequence[Name]) -> None:
-        if names:
-            key = tuple(names)
-            self._waiting[key] = self._waiting.get(key, 0) + 1
-            self._place = None
+        self._joined += 1
+        self._waiting[self._joined] = tuple(names)
+        self._stale |= len(self._waiting) <= self.window
 
     def unexpect(self, names: Sequence[Name]) -> None:
-        if names:
-            key = tuple(names)
-            self._waiting[key] -= 1
-            if not self._waiting[key]:
-                del self._waiting[key]
-            self._place = None
+        given = tuple(names)
+        place, joined = next((place, key) for place, (key, each) in enumerate(self._waiting.items()) if each == given)
+        del self._waiting[joined]
+        self._stale |= place < self.window
+
+    def worth(self, name: Name) -> int:
+        return -self._next[name] if name in self._next else _OUTSIDE
+
+    def _look(self) -> None:
+        self._stale = False
+        before, self._next = self._next, {}
+        for joined, names in islice(self._waiting.items(), self.window):
+            for name in names:
+                self._next.setdefault(name, joined)
+        self._rank_again({name: None for name, _ in before.items() ^ self._next.items()})

@@ -1,36 +1,50 @@
 """LRU-K."""
 
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 from simcore.policies.base import parameter
-from simcore.policies.eviction.base import Block, Name, Setting, Use
-from simcore.policies.eviction.scored import Scored
+from simcore.policies.eviction.base import Block, Eviction, Name, Setting, Use
+from simcore.policies.eviction.ranking import Ranking
 
 
 @dataclass
-class LRUK(Scored):
-    """Evict the block whose k-th last use lies furthest back; those with fewer uses go before all others, by LRU.
+class LRUK(Eviction):
+    """Evict the block whose k-th last use is longest ago; before that those with fewer uses, in order of caching.
 
-    O'Neil et al., SIGMOD 1993: https://doi.org/10.1145/170035.170081. Uses are counted while a block is cached; the
-    paper remembers them for longer.
+    The uses of what was evicted are forgotten, as in libCacheSim. https://doi.org/10.1145/170036.170081
     """
 
     name = "lru-k"
-    k: int = parameter(2, help="Which of its last uses counts.", ge=2, le=16)
+    k: int = parameter(2, help="Which of the last uses counts; 1 is LRU.", ge=1, le=64)
 
     def start(self, setting: Setting) -> None:
-        super().start(setting)
-        self._last: dict[Block, deque[int]] = {}
+        self._uses: dict[Block, deque[int]] = {}  # the last k
+        self._few: OrderedDict[Block, None] = OrderedDict()  # fewer than k uses
+        self._many = Ranking()
         self._clock = 0
 
-    def score(self, block: Block, name: Name | None, use: Use) -> tuple[int, int]:
-        self._clock += 1
-        if name is not None:
-            self._last[block] = deque(maxlen=self.k)
-        last = self._last[block]
-        last.append(self._clock)
-        return (last[0] if len(last) == self.k else 0), self._clock
+    def insert(self, block: Block, name: Name, use: Use) -> None:
+        self._uses[block] = deque(maxlen=self.k)
+        self._few[block] = None
+        self.hit(block, use)
 
-    def gone(self, block: Block) -> None:
-        del self._last[block]
+    def hit(self, block: Block, use: Use) -> None:
+        self._clock += 1
+        uses = self._uses[block]
+        uses.append(self._clock)
+        if len(uses) == self.k:
+            self._few.pop(block, None)
+            self._many.put(block, uses[0])
+
+    def victim(self) -> Block:
+        block = self._few.popitem(last=False)[0] if self._few else self._many.pop()[1]
+        del self._uses[block]
+        return block
+
+    def remove(self, block: Block) -> None:
+        del self._uses[block]
+        if block in self._few:
+            del self._few[block]
+        else:
+            self._many.remove(block)

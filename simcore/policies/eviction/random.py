@@ -1,40 +1,40 @@
-"""Random eviction."""
+"""A block drawn at random."""
 
-import random
 from dataclasses import dataclass
+from random import Random
 
 from simcore.policies.eviction.base import Block, Eviction, Name, Setting, Use
 
 
 @dataclass
-class Random(Eviction):
-    """Evict any block, all alike.
+class RandomChoice(Eviction):
+    """Evict any block, each with the same probability, drawn with the scenario's seed.
 
-    What a policy that knows something has to beat: https://doi.org/10.1145/62.63
+    https://doi.org/10.1147/sj.52.0078
     """
 
     name = "random"
 
     def start(self, setting: Setting) -> None:
-        self._draw = random.Random(setting.seed)
+        self._random = Random(setting.seed)
         self._blocks: list[Block] = []
-        self._place: dict[Block, int] = {}
+        self._places: dict[Block, int] = {}
 
     def insert(self, block: Block, name: Name, use: Use) -> None:
-        self._place[block] = len(self._blocks)
+        self._places[block] = len(self._blocks)
         self._blocks.append(block)
 
     def hit(self, block: Block, use: Use) -> None:
-        """It makes no difference."""
+        """It does not matter."""
 
     def victim(self) -> Block:
-        block = self._blocks[int(self._draw.random() * len(self._blocks))]
+        block = self._blocks[self._random.randrange(len(self._blocks))]
         self.remove(block)
         return block
 
     def remove(self, block: Block) -> None:
-        last = self._blocks.pop()
-        place = self._place.pop(block)
+        """The last one takes its place."""
+        place, last = self._places.pop(block), self._blocks.pop()
         if last != block:
             self._blocks[place] = last
-            self._place[last] = place
+            self._places[last] = place

@@ -9,41 +9,41 @@ from simcore.policies.eviction.base import Block, Eviction, Name, Setting, Use
 
 @dataclass
 class SLRU(Eviction):
-    """LRU in segments: each use lifts a block one segment up, and what does not fit there falls back one.
+    """LRU lists of equal size: each use lifts a block to the next one, and what overflows sinks to the one below.
 
-    Karedla et al., 1994: https://doi.org/10.1109/2.268884
+    As in libCacheSim, a new block enters the lowest list with room, so that an empty cache fills from below.
+    https://doi.org/10.1109/2.268884
     """
 
     name = "slru"
-    segments: int = parameter(4, help="Segments, which are equally large.", ge=2, le=64)
+    segments: int = parameter(4, help="LRU lists.", ge=2, le=64)
 
     def start(self, setting: Setting) -> None:
-        self._most = max(1, setting.capacity // self.segments)
-        self._queues: list[OrderedDict[Block, None]] = [OrderedDict() for _ in range(self.segments)]
-        self._segment: dict[Block, int] = {}
+        self._room = setting.capacity // self.segments
+        self._lists: list[OrderedDict[Block, None]] = [OrderedDict() for _ in range(self.segments)]
+        self._levels: dict[Block, int] = {}
 
     def insert(self, block: Block, name: Name, use: Use) -> None:
-        self._put(block, 0)
+        self._put(block, next((level for level, each in enumerate(self._lists) if len(each) < self._room), 0))
 
     def hit(self, block: Block, use: Use) -> None:
-        segment = self._segment[block]
-        del self._queues[segment][block]
-        self._put(block, min(segment + 1, self.segments - 1))
+        level = self._levels[block]
+        del self._lists[level][block]
+        level = min(level + 1, self.segments - 1)
+        self._put(block, level)
+        while level and len(self._lists[level]) > self._room:
+            overflow, _ = self._lists[level].popitem(last=False)
+            level -= 1
+            self._put(overflow, level)
 
     def victim(self) -> Block:
-        block = next(iter(next(queue for queue in self._queues if queue)))
-        self.remove(block)
+        block, _ = next(each for each in self._lists if each).popitem(last=False)
+        del self._levels[block]
         return block
 
     def remove(self, block: Block) -> None:
-        del self._queues[self._segment.pop(block)][block]
+        del self._lists[self._levels.pop(block)][block]
 
-    def _put(self, block: Block, segment: int) -> None:
-        """The lowest segment takes all that the others do not hold."""
-        self._queues[segment][block] = None
-        self._segment[block] = segment
-        while segment and len(self._queues[segment]) > self._most:
-            fallen, _ = self._queues[segment].popitem(last=False)
-            segment -= 1
-            self._queues[segment][fallen] = None
-            self._segment[fallen] = segment
+    def _put(self, block: Block, level: int) -> None:
+        self._lists[level][block] = None
+        self._levels[block] = level

@@ -1,4 +1,4 @@
-"""Time to live."""
+"""A time to live."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -11,40 +11,36 @@ from simcore.ticks import Tick, to_ticks
 
 @dataclass
 class TTL(Eviction):
-    """Drop what has not been used for a time, though there may be room; where there is none, evict by LRU.
+    """Forget what was not used for some time, whether its room is needed or not; before that it is LRU.
 
-    As providers sell prompt caching, for five minutes that each use renews:
-    https://docs.claude.com/en/docs/build-with-claude/prompt-caching
+    As providers price a prompt cache: each use starts the time anew. In a cache study nothing gets too old.
+    https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching
     """
 
     name = "ttl"
     expires = True
-    seconds: float = parameter(300.0, help="How long a block lives after its last use.", unit="s", gt=0, le=1e6)
+    seconds: float = parameter(300.0, help="How long an unused block lives.", unit="s", gt=0, le=8_000_000)
 
     def start(self, setting: Setting) -> None:
-        self._last: OrderedDict[Block, Tick] = OrderedDict()
-        self._life = to_ticks(self.seconds)
+        self._used: OrderedDict[Block, Tick] = OrderedDict()
+        self._ticks = to_ticks(self.seconds)
 
     def insert(self, block: Block, name: Name, use: Use) -> None:
-        self._last[block] = use.now
+        self._used[block] = use.now
 
     def hit(self, block: Block, use: Use) -> None:
-        """It lives from its release on."""
+        self._used[block] = use.now
+        self._used.move_to_end(block)
 
     def release(self, block: Block, use: Use) -> None:
-        self._last[block] = use.now
-        self._last.move_to_end(block)
+        self.hit(block, use)
 
     def victim(self) -> Block:
-        return self._last.popitem(last=False)[0]
+        return self._used.popitem(last=False)[0]
 
     def remove(self, block: Block) -> None:
-        del self._last[block]
+        del self._used[block]
 
     def expire(self, now: Tick) -> Iterator[Block]:
-        while self._last:
-            block, last = next(iter(self._last.items()))
-            if last + self._life > now:
-                break
-            del self._last[block]
-            yield block
+        while self._used and next(iter(self._used.values())) + self._ticks <= now:
+            yield self.victim()

@@ -1,84 +1,94 @@
-"""How likely each kind of request comes back."""
+"""Learns from the reuse of each kind of request."""
 
-import math
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import exp
 
 from simcore.policies.base import parameter
 from simcore.policies.eviction.base import Block, Eviction, Name, Setting, Use
-from simcore.ticks import Tick, to_ticks
+from simcore.ticks import Tick
 
 
 @dataclass
-class Kind:
-    """What has been seen of the blocks of one kind of request."""
+class _Category:
+    """What was seen of one kind of request."""
 
-    order: "OrderedDict[Block, Tick]" = field(default_factory=OrderedDict)
-    """when each was used last, the oldest first"""
     uses: int = 0
     reuses: int = 0
-    waited: Tick = 0
-    """between a use and the next one, in all"""
+    waited: float = 0.0
+    """ticks from a use to the next, summed over the reuses"""
 
-    def chance(self, age: Tick, ahead: Tick) -> float:
-        """That a block is used again within `ahead`, when it has not been for `age`.
-
-        Some of the blocks are used again at all, and those after times that are exponentially distributed.
-        """
+    def probability(self, age: float, life: float) -> float:
+        """That a block is reused between `age` and `age + life` after its last use."""
         share = (self.reuses + 1) / (self.uses + 2)
-        mean = self.waited / self.reuses if self.reuses else ahead
-        still = share * math.exp(-age / max(mean, 1))
-        return still * -math.expm1(-ahead / max(mean, 1)) / (1 - share + still)
+        if not self.waited:
+            return share
+        rate = self.reuses / self.waited
+        return share * exp(-rate * age) * -(exp(-rate * life) - 1)
 
 
 @dataclass
 class WorkloadAware(Eviction):
-    """Evict the block that is least likely to be used again soon, by what was seen of its kind of request.
+    """Evict the block least likely to be reused soon, judged by how blocks of its category of request were reused.
 
-    KVCache Cache in the Wild, ATC 2025: https://arxiv.org/abs/2506.02634. Kinds are the workload's categories, such as
-    the turn of a conversation. A sequence lets go of its last block first, and so late blocks go before early ones.
+    Of each category it learns which share of uses is followed by another and, as an exponential distribution, after how
+    long; soon is the mean time from last use to eviction of late. Among blocks released together the later in the
+    sequence goes first. It learns from cached blocks alone. https://arxiv.org/abs/2506.02634
     """
 
     name = "workload-aware"
-    seconds: float = parameter(60.0, help="How far ahead it looks.", unit="s", gt=0, le=1e6)
+    memory: float = parameter(
+        0.99, help="How much the mean time from last use to eviction remembers, per evicted block.", ge=0, lt=1
+    )
 
     def start(self, setting: Setting) -> None:
-        self._kinds: dict[int, Kind] = {}
-        self._kind: dict[Block, Kind] = {}
-        self._ahead = to_ticks(self.seconds)
         self._now: Tick = 0
+        self._life = 0.0
+        self._categories: dict[int, _Category] = {}
+        self._queues: dict[
+            int, OrderedDict[Block, Tick]
+        ] = {}  # by category: last uses, the oldest first; none is empty
+        self._of: dict[Block, int] = {}
 
     def insert(self, block: Block, name: Name, use: Use) -> None:
-        self._put(block, use)
+        self._enter(block, use)
+        self._categories.setdefault(use.category, _Category()).uses += 1
 
     def hit(self, block: Block, use: Use) -> None:
-        kind = self._kind.pop(block)
-        kind.reuses += 1
-        kind.waited += use.now - kind.order.pop(block)
-        self._put(block, use)
+        before, used = self._of[block], self._leave(block)
+        seen = self._categories[before]
+        seen.reuses += 1
+        seen.waited += use.now - used
+        self.insert(block, 0, use)
 
     def release(self, block: Block, use: Use) -> None:
-        self._now = use.now
-        order = self._kind[block].order
-        order[block] = use.now
-        order.move_to_end(block)
+        self._leave(block)
+        self._enter(block, use)
+        self._categories.setdefault(use.category, _Category())
 
     def victim(self) -> Block:
-        chances = (
-            (kind.chance(self._now - last, self._ahead), number, block)
-            for number, kind in self._kinds.items()
-            for block, last in [next(iter(kind.order.items()), (-1, 0))]
-            if block >= 0
-        )
-        block = min(chances)[2]
-        self.remove(block)
+        now, life = self._now, self._life
+        chances = {
+            category: self._categories[category].probability(now - next(iter(queue.values())), life or 1.0)
+            for category, queue in self._queues.items()
+        }
+        block = next(iter(self._queues[min(chances, key=chances.__getitem__)]))
+        age = now - self._leave(block)
+        self._life = self.memory * life + (1 - self.memory) * age if life else float(age)
         return block
 
     def remove(self, block: Block) -> None:
-        del self._kind.pop(block).order[block]
+        self._leave(block)
 
-    def _put(self, block: Block, use: Use) -> None:
+    def _enter(self, block: Block, use: Use) -> None:
         self._now = use.now
-        kind = self._kind[block] = self._kinds.setdefault(use.category, Kind())
-        kind.uses += 1
-        kind.order[block] = use.now
+        self._of[block] = use.category
+        self._queues.setdefault(use.category, OrderedDict())[block] = use.now
+
+    def _leave(self, block: Block) -> Tick:
+        category = self._of.pop(block)
+        queue = self._queues[category]
+        used = queue.pop(block)
+        if not queue:
+            del self._queues[category]
+        return used
