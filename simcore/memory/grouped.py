@@ -98,8 +98,7 @@ class GroupedMemory(PagedMemory):
         for table in held:
             pool.share(table, sequence.id)
         sequence.tables = [
-            [NULL_BLOCK] * gone + table + pool.take(need, sequence.id)
-            for table, gone in zip(held, nulls, strict=True)
+            [NULL_BLOCK] * gone + table + pool.take(need, sequence.id) for table, gone in zip(held, nulls, strict=True)
         ]
         sequence.nulls = nulls
         sequence.registered = hits
@@ -257,8 +256,8 @@ class GroupedMemory(PagedMemory):
             return True
         if self._retention == DENSE:
             return kind.tail > 0
-        if segment := self._retention // size:
-            if kind.tail >= segment or place % segment >= segment - kind.tail:
-                return True
+        segment = self._retention // size
+        if segment and (kind.tail >= segment or place % segment >= segment - kind.tail):
+            return True
         ends = ((sequence.request.prompt_len - 1) // size, sequence.junction)
         return any(end - kind.tail <= place < end for end in ends)

@@ -46,7 +46,7 @@ class Observer(Protocol):
         """A request reached its server."""
 
     def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
-        """A step lasts `ticks` from `start` on; its outcome has not been applied, nor need that of the one before it."""
+        """A step lasts `ticks` from `start` on; its outcome is not applied yet, nor need that of the one before it."""
 
     def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
         """The outcome of a step has been applied; its last tokens `ended` these branches."""

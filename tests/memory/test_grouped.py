@@ -1,4 +1,4 @@
-"""Several block tables in one pool, by hand: what vLLM 0.33's own tests assert of windows, and a run of its scheduler."""
+"""Several block tables in one pool, by hand: what vLLM 0.33's tests assert of windows, and a run of its scheduler."""
 
 import json
 from io import StringIO
@@ -69,8 +69,10 @@ def test_what_a_plan_in_flight_reads_is_kept() -> None:
 
 @pytest.mark.parametrize(
     ("cached", "hit"),
-    [("---", 0), ("T--", 1), ("TF-", 1), ("TT-", 2), ("TTF", 2), ("TTT", 3), ("TTFTFFTTFTTT", 12), ("TTFTFFTTFTTF", 11)]
-    + [("TTFTFFTTFTFT", 8)],
+    [
+        *(("---", 0), ("T--", 1), ("TF-", 1), ("TT-", 2), ("TTF", 2), ("TTT", 3)),
+        *(("TTFTFFTTFTTT", 12), ("TTFTFFTTFTTF", 11), ("TTFTFFTTFTFT", 8)),
+    ],
 )
 def test_a_hit_ends_with_enough_blocks_in_a_row(cached: str, hit: int) -> None:
     """A window of 4 tokens in blocks of 2 sees two blocks before the next token."""

@@ -92,7 +92,7 @@ def test_a_step_is_planned_when_the_one_before_it_begins() -> None:
 
 
 def test_a_victim_is_given_the_token_in_flight_and_may_end_with_it() -> None:
-    """6 blocks of one token: in step 2 the first request needs a fourth one, while the second one's last is in flight."""
+    """6 blocks of one token: in step 2 one request needs a fourth, while the last token of the other is in flight."""
     results = Simulation(scenario_of(7), workload=workload_of((0, 2, 4), (0, 2, 2))).run()
     assert results.summary["requests"]["finished"] == 2
     assert results.requests["preemptions"].to_list() == [0, 1]
