@@ -1,4 +1,4 @@
-"""Several block tables in one pool, by hand: what vLLM 0.33's tests assert of windows, and a run of its scheduler."""
+"""Several block tables in one pool, by hand: what vLLM's own tests assert of windows, and a run of its scheduler."""
 
 import json
 from io import StringIO

@@ -81,11 +81,12 @@ class SymbolicExecutor:
         for place in places:
             block = table[place // self.size]
             assert block
+            holders = [
+                (other, i) for other, tables in self.tables.items() for i in range(len(tables)) if block in tables[i]
+            ]
             content = self.slots.setdefault(block, [None] * self.size)
-            for other, tables in self.tables.items():
-                for i, held in enumerate(tables):
-                    if block in held:  # only somebody who hits in the same step may hold it beside
-                        assert (other, i) == (seq, which) or other in plan.opened
+            for other, i in holders:  # only somebody who hits in the same step may hold it beside
+                assert (other, i) == (seq, which) or other in plan.opened
             content[place % self.size] = self.prefix(seq, place)
 
     def move(self, kind: MoveKind, table: list[int], place: int, source: int, target: int) -> None:
