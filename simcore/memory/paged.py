@@ -181,7 +181,7 @@ class PagedMemory:
         self.forget(sequence)
 
     def _register(self, sequence: Sequence, reach: int) -> None:
-        """Cache the blocks that `reach` tokens fill: in the step that computes them, or later if they are known late.
+        """Cache the blocks that `reach` tokens fill: in the step that computes them, or the next if they are known late.
 
         Unless somebody keeps a record, a private block just counts as cached: nobody else could hit it.
         """
