@@ -168,13 +168,12 @@ class RooflineTimer:
         """See `StepTimer.ticks`."""
         if not tokens:
             return 0
-        if self._shares:
-            context, pairs = self._seen(seqs, tokens, context, pairs)
+        keys, scores = self._seen(seqs, tokens, context, pairs) if self._shares else (context, pairs)
         weights = self._weights
-        moving = (weights[tokens] if tokens < len(weights) else weights[-1]) + self._cached * (context + tokens)
-        attention = self._pair * pairs
+        moving = (weights[tokens] if tokens < len(weights) else weights[-1]) + self._cached * (keys + tokens)
+        attention = self._pair * scores
         if self._expand:
-            attention = min(attention, self._pair_expanded * pairs + self._expand * context)
+            attention = min(attention, self._pair_expanded * scores + self._expand * keys)
         computing = self._body * tokens + self._head * seqs + attention
         return round((moving if moving > computing else computing) + self._link * tokens + self._fixed)
 

@@ -108,6 +108,38 @@ def test_parts_of_the_cache() -> None:
             kv_shards(llama, count)
 
 
+def test_blocks_of_layers_that_share_a_table() -> None:
+    gemma = ModelSection(preset="gemma-3-27b").resolve()
+    assert block_bytes(gemma, 16) == 16 * 10 * (2 * 16 * 128 * 2)
+    assert block_bytes(ModelSection(preset="mistral-7b").resolve(), 16) == 16 * 131_072
+    pool = sized(model={"preset": "gemma-3-27b"}, hardware={"preset": "h100"})
+    assert str(pool.derivation[5]).endswith("16 tokens x 81,920 B of 10 layers")
+
+
+@pytest.mark.parametrize(
+    ("windows", "blocks", "late", "room"),
+    [
+        ([0], 11, False, 160),
+        ([0, 0], 11, False, 160),  # they are alike
+        ([0, 32], 11, False, 80),
+        ([0, 32], 31, False, 25 * 16),  # at most 31 + 32 tokens in the window's table, in 5 blocks
+        ([0, 32], 31, True, 23 * 16),  # two steps in flight: 7 blocks
+        ([32], 5, False, 64),
+        ([32], 6, False, 9000),
+    ],
+)
+def test_the_longest_sequence_that_fits(windows: list[int], blocks: int, late: bool, room: int) -> None:
+    pool = sized(
+        model={"query_heads": 1, "head_dim": 64, "layer_groups": [{"layers": 1, "window": size} for size in windows]},
+        memory={"blocks": blocks},
+        scheduler={
+            "max_num_seqs": 8, "max_num_batched_tokens": 32, "max_model_len": 9000, "async_scheduling": late
+        },
+    )  # fmt: skip
+    assert pool.derivation[-1].amount == room
+    assert len(pool.warnings) == (room < 9000)
+
+
 @pytest.mark.parametrize(
     ("sections", "says"),
     [

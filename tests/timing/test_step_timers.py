@@ -63,6 +63,23 @@ TABLE = 100 * 32
 CACHED = 2 * 2 * 2 * 8 * 2  # bytes of a token: layers, keys and values, heads, width, float16
 
 
+def test_roofline_of_layers_with_windows() -> None:
+    """Of 1,000 tokens one layer reads 100, the other one all; with a window that nothing reaches, it is the same."""
+    groups = [{"layers": 1, "window": 100}, {"layers": 1}]
+    fast, slow = ({"float16": flops} for flops in (1e15, 1e6))
+    moving = timer(model=TINY | {"layer_groups": groups}, hardware=SLOW | {"flops": fast}, timing=BARE)
+    moved = 2 * (2 * LAYER + TABLE) + CACHED * (0.5 * 1000 + 0.5 * 100 + 1)
+    assert seconds(moving, 1, 1, 1000, 1000) == pytest.approx(moved / 1e9, rel=1e-9)
+    computing = timer(model=TINY | {"layer_groups": groups}, hardware=SLOW | {"flops": slow}, timing=BARE)
+    without = timer(model=TINY, hardware=SLOW | {"flops": slow}, timing=BARE)
+    saved = 4 * (sum(range(1, 201)) - 200 * 100) * 4 * 8 * 1  # pairs, heads, width, layers
+    assert seconds(without, 1, 200, 200, 20_100) - seconds(computing, 1, 200, 200, 20_100) == pytest.approx(saved / 1e6)
+    wide = timer(
+        model=TINY | {"layer_groups": [{"layers": 2, "window": 1000}]}, hardware=SLOW | {"flops": slow}, timing=BARE
+    )
+    assert wide.ticks(3, 30, 3000, 29_000) == without.ticks(3, 30, 3000, 29_000)
+
+
 def test_roofline_that_moves_bytes() -> None:
     """One token after 999: all weights but the input's table, 1,000 tokens read, one written."""
     roofline = timer(model=TINY, hardware=SLOW | {"flops": {"float16": 1e15}}, timing=BARE)
