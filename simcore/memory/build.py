@@ -23,7 +23,7 @@ def make_memory(
     """The memory of a server with so many blocks, empty, for a workload."""
     options = scenario.memory
     keys = BlockKeys(workload, options.block_size) if options.prefix_caching else None
-    host = HostPool(options.swap_blocks or blocks) if scenario.scheduler.preemption == "swap" else None
+    host = HostPool(options.swap_blocks or blocks) if scenario.scheduler.preemption != "recompute" else None
     return PagedMemory(_pool(scenario, blocks, keys, workload, timer, journal), options.block_size, keys, host)
 
 

@@ -85,7 +85,7 @@ class Recorder:
 
     def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
         scheduler = self._scheduler
-        used, cached, free, stored = self._memory.usage(plan.context)
+        used, cached, free, stored = self._memory.usage(plan.held)
         queried = hit = 0
         for opening in plan.opened.values():
             if opening.parent is None:

@@ -38,8 +38,8 @@ class StepPlan:
     """
 
     __slots__ = (
-        "chunk_context", "chunk_tokens", "chunks", "closed", "context", "counts", "grown", "index", "moves", "opened",
-        "pairs", "preempted", "rows", "seqs", "starts", "tokens",
+        "chunk_context", "chunk_tokens", "chunks", "closed", "context", "counts", "grown", "held", "index", "moves",
+        "opened", "pairs", "preempted", "rows", "seqs", "starts", "tokens",
     )  # fmt: skip
 
     def __init__(self, index: int, closed: list[Seq]) -> None:
@@ -50,6 +50,8 @@ class StepPlan:
         """sum of `counts`"""
         self.context = 0
         """keys read: the sum of `starts + counts`"""
+        self.held = 0
+        """tokens in the tables of all that run: `context`, and what those hold who compute nothing in this step"""
         self.pairs = 0
         """query-key pairs: the sum of `counts * starts + counts * (counts + 1) / 2`"""
         self.chunks = 0
@@ -73,7 +75,7 @@ class StepPlan:
     @property
     def stalled(self) -> bool:
         """Somebody waits, nobody runs, and nothing could be done about it."""
-        return not self.rows and not self.preempted
+        return not self.held and not self.preempted
 
 
 @dataclass(slots=True)
