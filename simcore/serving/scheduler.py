@@ -89,7 +89,8 @@ class Scheduler:
         self._swap_pays = swap_pays
         self._victim = VICTIM.make(options.victim)
         self._victim.start(self.waiting.victim)
-        self._hears_decoding = self.waiting.hears_decoding
+        self._hears_clock = self.waiting.hears_clock
+        self._continuous = options.batching == "continuous"
 
         self._prefilling: list[Sequence] = []  # in the order of admission
         self._decoding = 0
@@ -137,14 +138,15 @@ class Scheduler:
         self._closed = []
         if self._forked:
             plan.opened, self._forked = self._forked, {}
-        self.waiting.turn(self.steps - self._pauses)
+        if self._hears_clock:
+            self.waiting.turn(self.steps - self._pauses)
         self.steps += 1
 
         longest = self._options.max_num_batched_tokens
         if requests > 1 and self._options.long_prefill_token_threshold:
             longest = self._options.long_prefill_token_threshold
         chunks: dict[Sequence, int] = {}
-        if self._options.batching == "continuous":
+        if self._continuous:
             self._continue_running(plan, chunks, longest, self._asks.pop(plan.index, []) + self._prefilling)
             if self.waiting and not plan.preempted:
                 self._admit_waiting(plan, chunks, longest, now)
@@ -153,12 +155,15 @@ class Scheduler:
         if self.memory.moves:
             plan.moves, self.memory.moves = self.memory.moves, []
 
-        plan.held = self._decoding * (self.steps - self._pauses) - self._offsets
-        if not self._paused:
+        decoded = self._decoding * (self.steps - self._pauses) - self._offsets
+        if self._paused:
+            plan.held = decoded
+        else:
             plan.rows = plan.tokens = self._decoding
-            plan.context = plan.pairs = plan.held
+            plan.context = plan.pairs = decoded
+            if self._prefilling and not chunks:
+                plan.held = sum(sequence.computed for sequence in self._prefilling)  # they wait for the others
         plan.rows += len(chunks)
-        plan.held += sum(sequence.computed for sequence in self._prefilling) + sum(chunks.values())
         for sequence, tokens in chunks.items():
             plan.tokens += tokens
             plan.pairs += tokens * sequence.computed + tokens * (tokens + 1) // 2
@@ -168,6 +173,7 @@ class Scheduler:
                 plan.chunks += 1
                 plan.chunk_tokens += tokens
                 plan.chunk_context += sequence.computed
+        plan.held += plan.context
         if self._list_rows:
             self._list_rows_of(plan, chunks)
         sampled = [sequence for sequence in chunks if sequence.computed == sequence.length]
@@ -407,12 +413,12 @@ class Scheduler:
         sequence.ends = sequence.offset + sequence.end - 2
         self._ends[sequence.ends].append(sequence)
         self._note_ask(sequence)
-        if self._hears_decoding:
+        if self._hears_clock:
             self.waiting.decodes(sequence, clock)
 
     def _stop_decoding(self, sequence: Sequence) -> None:
         assert sequence.offset is not None
-        if self._hears_decoding:
+        if self._hears_clock:
             self.waiting.rests(sequence, sequence.offset + sequence.computed)
         self._asks.strike(sequence.asks, sequence)
         self._ends.strike(sequence.ends, sequence)

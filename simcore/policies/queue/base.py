@@ -36,8 +36,8 @@ class Queue(Policy, ABC):
 
     victim: ClassVar[str] = "last-admitted"
     """the rule that chooses a victim where the scenario leaves it to the queue"""
-    hears_decoding: ClassVar[bool] = False
-    """whether `decodes` and `rests` are to be called"""
+    hears_clock: ClassVar[bool] = False
+    """whether `turn`, `decodes` and `rests` are to be called"""
 
     @abstractmethod
     def start(self, setting: QueueSetting) -> None:

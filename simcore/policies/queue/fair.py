@@ -37,7 +37,7 @@ class Fair(Queue):
     """
 
     name = "fair"
-    hears_decoding: ClassVar[bool] = True
+    hears_clock: ClassVar[bool] = True
     input_weight: float = parameter(1.0, help="What a token of a prompt counts.", ge=0, le=1e6)
     output_weight: float = parameter(2.0, help="What a token of an output counts.", ge=0, le=1e6)
 

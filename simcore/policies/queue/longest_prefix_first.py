@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from simcore.policies.base import parameter
 from simcore.policies.queue.base import Queue, QueueSetting
@@ -23,6 +23,7 @@ class LongestPrefixFirst(Queue):
     """
 
     name = "longest-prefix-first"
+    hears_clock: ClassVar[bool] = True
     most: int = parameter(
         128, help="Most waiting requests that are looked up; while more wait, first come is first served.", ge=1, le=10**9
     )
