@@ -258,7 +258,7 @@ class Scheduler:
             self._continue_running(plan, chunks, longest, self._prefilling.copy())
             admits = self._open and bool(self.waiting) and not plan.preempted
             more = admits and self._admit_waiting(plan, chunks, longest, now)
-            self._open = bool(self.waiting) and more or not static
+            self._open = (bool(self.waiting) and more) or not static
             self._paused = bool(chunks or plan.preempted)
         self._yields = self._paused and bool(plan.preempted)
         if self._paused:
@@ -278,9 +278,9 @@ class Scheduler:
         """Give the running what they want: the next token each, or more of the prompt.
 
         Only those in prefill and those that ask the memory for something are `active`: the others need not be looked
-        at. Each row is sure of one token, since there are no more rows than the budget has tokens. Without forks that changes nothing of vLLM's
-        order, in which the first take what they want: whoever was admitted got a token after all before it had that,
-        and what they want never grows.
+        at. Each row is sure of one token, since there are no more rows than the budget has tokens. Without forks that
+        changes nothing of vLLM's order, in which the first take what they want: whoever was admitted got a token after
+        all before it had that, and what they want never grows.
         """
         step, running, budget = plan.index - self._pauses, self.running, self._options.max_num_batched_tokens
         active.sort(key=_PLACE)

@@ -24,8 +24,12 @@ class FCFS(deque["Sequence"], Queue):
     def start(self, setting: QueueSetting) -> None:
         self.clear()
 
-    add = deque.append
-    put_back = deque.appendleft
+    def add(self, sequence: "Sequence") -> None:
+        self.append(sequence)
+
+    def put_back(self, sequence: "Sequence") -> None:
+        self.appendleft(sequence)
+
     take = deque.popleft
 
     def head(self) -> "Sequence":

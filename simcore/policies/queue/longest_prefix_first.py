@@ -25,7 +25,10 @@ class LongestPrefixFirst(Queue):
     name = "longest-prefix-first"
     hears_clock: ClassVar[bool] = True
     most: int = parameter(
-        128, help="Most waiting requests that are looked up; while more wait, first come is first served.", ge=1, le=10**9
+        128,
+        help="Most waiting requests that are looked up; while more wait, first come is first served.",
+        ge=1,
+        le=10**9,
     )
 
     def start(self, setting: QueueSetting) -> None:

@@ -29,7 +29,10 @@ class ShortestFirst(RankedQueue):
         "oracle", help="Whether output lengths are known, or predicted with an error of `noise`."
     )
     noise: float = parameter(
-        0.5, help="Standard deviation of the logarithm of predicted by true length, where they are predicted.", ge=0, le=10
+        0.5,
+        help="Standard deviation of the logarithm of predicted by true length, where they are predicted.",
+        ge=0,
+        le=10,
     )
     ageing: float = parameter(
         0.0,
