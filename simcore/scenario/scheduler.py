@@ -26,7 +26,8 @@ class SchedulerSection(Section):
         "continuous",
         help="Who shares a step. continuous: outputs and pieces of prompts, as in vLLM v1 and Sarathi-Serve; "
         "prefill-first: while prompts are to be computed or can be admitted, a step computes nothing else and outputs "
-        "wait, as in vLLM v0; static: prompts first too, and nobody is admitted until all of the last batch have ended.",
+        "wait, as in vLLM v0; static: prompts first too, and nobody is admitted until all of the last batch have "
+        "ended.",
     )
     max_num_seqs: int = key(128, help="Requests that may run at one time.", unit="requests", ge=1, le=1_000_000_000)
     max_num_batched_tokens: int = key(
@@ -69,8 +70,8 @@ class SchedulerSection(Section):
         "recompute",
         help="What happens to a running request that has to give way. recompute: its blocks are freed, and it starts "
         "again with its prompt and the output so far; swap: its blocks are copied to the host, as far as "
-        "memory.swap_blocks has room, and fetched again later; cheaper: whichever of the two the model of time says takes "
-        "less for this request now.",
+        "memory.swap_blocks has room, and fetched again later; cheaper: whichever of the two the model of time says "
+        "takes less for this request now.",
     )
     never_fits: Literal["reject", "wait"] = key(
         "reject",

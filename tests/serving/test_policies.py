@@ -230,7 +230,7 @@ def test_prompts_first_lets_outputs_wait() -> None:
 
 
 def test_a_static_batch_lets_nobody_join() -> None:
-    """Two slots: requests 0 and 1 run to the end of both before 2 and 3 begin; prompts of a batch may need two steps."""
+    """Two slots: requests 0 and 1 run to the end of both before 2 and 3 begin; a batch has two steps of prompts."""
     workload = workload_of([0] * 4, [4, 6, 4, 4], [4, 2, 2, 2])
     scenario = scenario_of(batching="static", max_num_seqs=2, max_num_batched_tokens=8)
     assert played(scenario, workload).steps == [
