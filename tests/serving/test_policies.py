@@ -303,7 +303,7 @@ def test_every_run_ends_and_every_row_reads_what_was_computed_for_it(victim: str
     ties = victim not in ("by-queue", "lowest-priority")
     reached: Counter[str] = Counter()
 
-    @settings(max_examples=60)
+    @settings(max_examples=30)
     @given(servers(victim, ties), workloads(forks=True))
     def check(scenario: Scenario, workload: Workload) -> None:
         if ties:
