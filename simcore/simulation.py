@@ -1,6 +1,6 @@
 """A scenario put together and run."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TextIO
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from simcore.errors import InputError, UnsupportedError
 from simcore.geometry import PoolSize, pool_size
 from simcore.memory.build import make_memory
+from simcore.policies.victim import LowestPriority
 from simcore.record.journal import Journal
 from simcore.record.recorder import Recorder
 from simcore.record.results import Results
@@ -18,7 +19,7 @@ from simcore.serving.beams import BeamSearch
 from simcore.serving.executor import Executor, TimedExecutor
 from simcore.serving.scheduler import Scheduler
 from simcore.serving.world import Observer, World
-from simcore.timing import StepTimer, make_timer
+from simcore.timing import NO_CHUNKS, Chunks, StepTimer, make_timer
 from simcore.workload import Workload, make_workload
 from simcore.workload.columns import OPEN
 
@@ -61,7 +62,9 @@ class Simulation:
             scenario.max_model_len,
             watermark=int(scenario.scheduler.watermark * self.pool.blocks),
             list_rows=step_log is not None or executor is not None,
-            keep_unwritten=scenario.memory.keep_unwritten,
+            keep_unwritten=scenario.memory.keep_unwritten and scenario.scheduler.victim_rule == LowestPriority.name,
+            seed=scenario.seed,
+            swap_pays=_swap_pays(scenario, timer) if scenario.scheduler.preemption == "cheaper" else None,
         )
         beams = BeamSearch(self.workload, scenario.seed) if self.workload.beam_switch else None
         self._recorder = Recorder(scheduler, len(self.workload))
@@ -95,6 +98,24 @@ class Simulation:
             interrupted=self._interrupted,
             out_of_time=self._world.out_of_time,
         )
+
+
+def _swap_pays(scenario: Scenario, timer: StepTimer | None) -> Callable[[int, int], bool]:
+    """Whether to swap out a victim that has computed so many tokens, so many of which the prefix cache has.
+
+    Swapping moves all of its blocks out, and those that are not cached in again. Computing them again is a chunk of the
+    tokens that are not cached, in a step that there would be anyhow.
+    """
+    timer, size = timer or make_timer(scenario), scenario.memory.block_size
+    idle = timer.ticks(1, 1, 1, 1, NO_CHUNKS)
+
+    def pays(computed: int, cached: int) -> bool:
+        tokens, blocks = computed - cached, -(-computed // size)
+        pairs = tokens * cached + tokens * (tokens + 1) // 2
+        again = timer.ticks(1, tokens, computed, pairs, Chunks(1, tokens, computed)) - idle
+        return timer.move_ticks(0, 2 * blocks - cached // size) < again
+
+    return pays
 
 
 def _check(workload: Workload) -> None:

@@ -59,9 +59,11 @@ def make_timer(scenario: Scenario) -> StepTimer:
             timing.per_swapped_block or 0.0,
         )
     model, hardware = scenario.model.resolve(), scenario.hardware.resolve()
-    if scenario.scheduler.preemption == "swap" and not hardware.host_bandwidth:
+    preemption = scenario.scheduler.preemption
+    if preemption != "recompute" and not hardware.host_bandwidth:
         raise InputError(
-            'hardware.host_bandwidth is missing, and scheduler.preemption = "swap" needs it, or a preset that has it'
+            f'hardware.host_bandwidth is missing, and scheduler.preemption = "{preemption}" needs it, or a preset that '
+            "has it"
         )
     return RooflineTimer(
         model,

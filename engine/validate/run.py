@@ -66,7 +66,7 @@ def prepare(scenario: Scenario, checkpoint: Checkpoint) -> Prepared:
             f"{shorter:,} outputs end there"
         )
     memory = {"blocks": blocks, "utilization": None, "keep_unwritten": False}
-    if scenario.scheduler.policy == "priority" and scenario.memory.prefix_caching:
+    if scenario.scheduler.victim_rule == "lowest-priority" and scenario.memory.prefix_caching:
         notes.append("memory.keep_unwritten is off: an engine would read what was never computed")
     prepared = scenario.model_copy(
         update={
@@ -127,7 +127,7 @@ def validate(
     prepared = scenario if isinstance(scenario, Prepared) else prepare(scenario, checkpoint)
     model, workload = checkpoint.model, prepared.workload
     options = prepared.scenario.memory
-    swaps = prepared.scenario.scheduler.preemption == "swap"
+    swaps = prepared.scenario.scheduler.preemption != "recompute"
     host_blocks = (options.swap_blocks or prepared.blocks) if swaps else 0
     block = block_bytes(prepared.scenario.model.resolve(), options.block_size)
     expect_room((prepared.blocks + host_blocks) * block, model.embed.weight.device)

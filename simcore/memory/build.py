@@ -38,7 +38,7 @@ def make_memory(
             step_tokens=scheduler.max_num_batched_tokens,
             late=late,
         )
-    host = HostPool(options.swap_blocks or blocks) if scheduler.preemption == "swap" else None
+    host = HostPool(options.swap_blocks or blocks) if scheduler.preemption != "recompute" else None
     return PagedMemory(pool, options.block_size, keys, host, late)
 
 

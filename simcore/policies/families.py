@@ -17,8 +17,15 @@ from simcore.errors import InputError
 from simcore.policies.admission import ADMISSION
 from simcore.policies.base import Family, Policy
 from simcore.policies.eviction import EVICTION
+from simcore.policies.queue import QUEUE
+from simcore.policies.victim import VICTIM
 
-FAMILIES: dict[str, Family[Any]] = {"memory.eviction": EVICTION, "memory.admission": ADMISSION}
+FAMILIES: dict[str, Family[Any]] = {
+    "memory.eviction": EVICTION,
+    "memory.admission": ADMISSION,
+    "scheduler.policy": QUEUE,
+    "scheduler.victim": VICTIM,
+}
 """The family of each key of a scenario that chooses a policy."""
 
 ENTRY_POINTS = "kvscope.policies"

@@ -38,8 +38,8 @@ class MemorySection(Section):
     )
     swap_blocks: int = key(
         0,
-        help='Blocks of host memory for requests that are preempted with scheduler.preemption = "swap"; 0: as many as '
-        "the pool has.",
+        help='Blocks of host memory for requests that are preempted with scheduler.preemption = "swap" or "cheaper"; '
+        "0: as many as the pool has.",
         unit="blocks",
         ge=0,
         le=1_000_000_000,
@@ -47,8 +47,8 @@ class MemorySection(Section):
     keep_unwritten: bool = key(
         True,
         help="As in vLLM: blocks that a step would have filled for a request that had to give way in this very step "
-        "stay in the prefix cache, though they are never computed. It happens by priority only; a real engine would "
-        "serve garbage from them.",
+        "stay in the prefix cache, though they are never computed. It happens to victims by lowest priority only; a "
+        "real engine would serve garbage from them.",
     )
     prefix_retention: int = key(
         -1,

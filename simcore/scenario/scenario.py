@@ -8,6 +8,9 @@ from typing import Any, Self
 from pydantic import ValidationError, field_validator, model_validator
 
 from simcore.errors import InputError, UnsupportedError
+from simcore.policies.base import section_of
+from simcore.policies.queue import LongestPrefixFirst
+from simcore.policies.victim import LowestPriority
 from simcore.scenario.hardware import HardwareSection
 from simcore.scenario.load import make_absolute, override, parse_toml, read_text
 from simcore.scenario.memory import MemorySection
@@ -80,15 +83,16 @@ class Scenario(Section):
             problems["workload.samples"] = (
                 f"must be at most scheduler.max_num_seqs ({scheduler.max_num_seqs}): all run at one time"
             )
-        ties = scheduler.policy == "priority" and not scheduler.reserve_full_prompt and not self.memory.prefix_caching
+        by_priority = scheduler.victim_rule == LowestPriority.name
+        ties = by_priority and not scheduler.reserve_full_prompt and not self.memory.prefix_caching
         if ties and not scheduler.max_steps:
             problems["scheduler.max_steps"] = (
-                'must be above 0 with scheduler.policy = "priority", reserve_full_prompt = false and '
+                "must be above 0 with victims by lowest priority, reserve_full_prompt = false and "
                 "memory.prefix_caching = false: two requests of equal priority and arrival can then preempt each other "
                 "for ever"
             )
         windows = any(self.model.resolve().windows)
-        if windows and scheduler.preemption == "swap":
+        if windows and scheduler.preemption != "recompute":
             problems["scheduler.preemption"] = "a model with sliding-window layers cannot be simulated with that yet"
         if scheduler.async_scheduling and (self.workload.samples or 1) > 1:
             problems["workload.samples"] = "scheduler.async_scheduling cannot be simulated with several samples yet"
@@ -96,6 +100,8 @@ class Scenario(Section):
             problems["memory.structure"] = "a model with sliding-window layers cannot be simulated with that yet"
         if self.memory.prefix_retention > 0 and not windows:
             problems["memory.prefix_retention"] = "no layer of the model has a sliding window: it must be -1 or 0"
+        if isinstance(scheduler.policy, section_of(LongestPrefixFirst)) and not self.memory.prefix_caching:
+            problems["scheduler.policy"] = "needs memory.prefix_caching = true: otherwise nothing is ever cached"
         if problems:
             raise Misfit(self, problems)
         return self

@@ -1,18 +1,33 @@
 """`[scheduler]`: who runs in the next step."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import model_validator
 
+from simcore.policies.base import Choice, section_of
+from simcore.policies.queue import FCFS, QUEUE
+from simcore.policies.victim import VICTIM, ByQueue
 from simcore.schema import Misfit, Section, key
 
 
 class SchedulerSection(Section):
     """The rules by which requests are admitted, batched and preempted; the defaults are vLLM's."""
 
-    policy: Literal["fcfs", "priority"] = key(
-        "fcfs",
-        help="Who is served first: by arrival, or by the requests' priority (smaller is sooner) and then arrival.",
+    policy: Annotated[Section, Choice(QUEUE)] = key(
+        default_factory=section_of(FCFS),
+        help="Which waiting request is admitted next: a policy's name, or a table with its name and parameters.",
+    )
+    victim: Annotated[Section, Choice(VICTIM)] = key(
+        default_factory=section_of(ByQueue),
+        help="Which running request gives way when one of them needs a block and none is free: a policy's name, or a "
+        "table with its name and parameters.",
+    )
+    batching: Literal["continuous", "prefill-first", "static"] = key(
+        "continuous",
+        help="Who shares a step. continuous: outputs and pieces of prompts, as in vLLM v1 and Sarathi-Serve; "
+        "prefill-first: while prompts are to be computed or can be admitted, a step computes nothing else and outputs "
+        "wait, as in vLLM v0; static: prompts first too, and nobody is admitted until all of the last batch have "
+        "ended.",
     )
     max_num_seqs: int = key(128, help="Requests that may run at one time.", unit="requests", ge=1, le=1_000_000_000)
     max_num_batched_tokens: int = key(
@@ -53,11 +68,12 @@ class SchedulerSection(Section):
         help="Schedule a step while the one before it is computed, before its output is known, as vLLM does by default "
         "on GPUs.",
     )
-    preemption: Literal["recompute", "swap"] = key(
+    preemption: Literal["recompute", "swap", "cheaper"] = key(
         "recompute",
         help="What happens to a running request that has to give way. recompute: its blocks are freed, and it starts "
         "again with its prompt and the output so far; swap: its blocks are copied to the host, as far as "
-        "memory.swap_blocks has room, and fetched again later.",
+        "memory.swap_blocks has room, and fetched again later; cheaper: whichever of the two the model of time says "
+        "takes less for this request now.",
     )
     never_fits: Literal["reject", "wait"] = key(
         "reject",
@@ -67,11 +83,17 @@ class SchedulerSection(Section):
     max_steps: int = key(
         0,
         help="End the run after this many steps; 0: when the last request is done. Needed where that may never be: "
-        'with reserve_full_prompt = false and either never_fits = "wait", or policy = "priority" without prefix '
+        'with reserve_full_prompt = false and either never_fits = "wait", or victims by lowest priority without prefix '
         "caching.",
         unit="steps",
         ge=0,
     )
+
+    @property
+    def victim_rule(self) -> str:
+        """The name of the rule that chooses a victim; where that is left to the queue, the queue's."""
+        given: str = self.victim.policy  # type: ignore[attr-defined]  # every table of a choice has it
+        return QUEUE[self.policy.policy].victim if given == ByQueue.name else given  # type: ignore[attr-defined]
 
     @model_validator(mode="after")
     def _keys_fit_together(self) -> Self:
@@ -83,6 +105,10 @@ class SchedulerSection(Section):
                 'must be above 0 with never_fits = "wait" and reserve_full_prompt = false: a request that never fits '
                 "is then recomputed and preempted for ever"
             )
+        if self.async_scheduling and self.batching != "continuous":
+            problems["async_scheduling"] = f'cannot be simulated with scheduler.batching = "{self.batching}" yet'
+        if self.async_scheduling and self.preemption == "cheaper":
+            problems["async_scheduling"] = 'cannot be simulated with scheduler.preemption = "cheaper" yet'
         if problems:
             raise Misfit(self, problems)
         return self

@@ -47,7 +47,8 @@ class Conversations(Section):
 
 
 _TRACE: tuple[str, ...] = ("format", "start", "end", "limit", "rate_scale", "skip_bad_lines", "sessions")
-_SYNTHETIC: tuple[str, ...] = ("requests", "prompt", "output", "conversations", "samples", "beam_switch")
+_DRAWN = ("requests", "prompt", "output", "conversations")
+_SYNTHETIC: tuple[str, ...] = (*_DRAWN, "samples", "beam_switch", "clients", "client_zipf")
 
 
 def _of_trace(default: Any) -> Callable[[dict[str, Any]], Any]:
@@ -119,6 +120,21 @@ class WorkloadSection(Section):
         help="Outputs that are wanted of each prompt, in parallel; they share its blocks.",
         ge=1,
         le=MOST_SAMPLES,
+    )
+    clients: int | None = key(
+        default_factory=_of_synthetic(1),
+        help="Clients that the requests come from, numbered as their category; a conversation, and the user of a "
+        "closed loop, is of one client.",
+        unit="clients",
+        ge=1,
+        le=1_000_000,
+    )
+    client_zipf: float | None = key(
+        default_factory=_of_synthetic(0.0),
+        help="How much some clients ask more than others: the k-th has a share in proportion to k to the power of "
+        "minus this; 0: all alike.",
+        ge=0,
+        le=10,
     )
 
     beam_switch: float | None = key(

@@ -53,7 +53,7 @@ class StepPlan:
         self.context = 0
         """keys read: the sum of `starts + counts`"""
         self.held = 0
-        """tokens in the tables of all that run: `context`, and what those hold whose last token is in flight"""
+        """tokens in the tables of all that run: `context`, and what those hold who compute nothing in this step"""
         self.pairs = 0
         """query-key pairs: the sum of `counts * starts + counts * (counts + 1) / 2`"""
         self.chunks = 0

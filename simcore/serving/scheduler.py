@@ -14,18 +14,23 @@ ends. When that will be is known, and noted in a calendar. So a step costs what 
 have one token more than is known; it is planned with as if it were there. What differs is noted where it does: whoever
 got its last token in the plan in flight runs on without a row; a victim still gets the token that is on its way; and
 the memory is told what is known, and what may still be read.
+
+Who is admitted and who gives way are policies. With `batching = "prefill-first"` or `"static"` a step computes prompts
+only, or outputs only. The clock of the decoding stands still in a step of prompts: it is the number of the step less
+the `_pauses` so far.
 """
 
 from array import array
 from bisect import bisect
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 
 from simcore.memory.base import Memory
+from simcore.policies.queue import QUEUE, QueueSetting
+from simcore.policies.victim import VICTIM
 from simcore.scenario.scheduler import SchedulerSection
 from simcore.serving.plan import Opening, Outcome, StepPlan
-from simcore.serving.queues import QUEUES
 from simcore.serving.request import NEVER, Request, Sequence
 from simcore.ticks import Tick
 
@@ -62,14 +67,19 @@ class Scheduler:
         watermark: int = 0,
         list_rows: bool = False,
         keep_unwritten: bool = True,
+        seed: int = 0,
+        swap_pays: Callable[[int, int], bool] | None = None,
     ) -> None:
         """Whenever a waiting sequence is admitted beside running ones, `watermark` blocks stay free.
 
         An executor that runs a model needs the rows of its plans listed; one that asks a timer needs only the totals.
         With `keep_unwritten` a victim leaves blocks in the prefix cache that its step would have filled, as in vLLM.
+        With `preemption = "cheaper"`, `swap_pays` says of so many computed tokens, so many of which the prefix cache
+        has, whether swapping takes less time than computing them again.
         """
         self.memory = memory
-        self.waiting = QUEUES[options.policy]()
+        self.waiting = QUEUE.make(options.policy)
+        self.waiting.start(QueueSetting(seed, lambda sequence: memory.lookup(sequence).found))
         self.running: list[Sequence] = []
         """in the order of admission"""
         self.steps = 0
@@ -82,10 +92,19 @@ class Scheduler:
         self._watermark = watermark
         self._list_rows = list_rows
         self._keep_unwritten = keep_unwritten
+        self._swap_pays = swap_pays
+        self._victim = VICTIM.make(options.victim)
+        self._victim.start(self.waiting.victim)
+        self._hears_clock = self.waiting.hears_clock
+        self._continuous = options.batching == "continuous"
 
         self._prefilling: list[Sequence] = []  # in the order of admission
         self._decoding = 0
         self._offsets = 0  # the sum of the decoding sequences' offsets
+        self._pauses = 0  # steps so far in which those who decode got no token
+        self._paused = False  # this step is such a step
+        self._yields = False  # the last step was, and somebody had to give way in it: those who decode are next
+        self._open = True  # a static batch still takes requests in
         self._asks = Calendar()
         self._ends = Calendar()
         self._admitted = 0
@@ -115,7 +134,7 @@ class Scheduler:
     def live(self) -> list[Sequence]:
         """All that run or wait, settled."""
         for sequence in self.running:
-            sequence.settle(self.steps)
+            sequence.settle(self.steps - self._pauses)
         return [*self.running, *self.waiting]
 
     def schedule(self, now: Tick) -> StepPlan | None:
@@ -128,28 +147,37 @@ class Scheduler:
         self._closed = []
         if self._forked:
             plan.opened, self._forked = self._forked, {}
-        self._finishing = self._ends.get(plan.index - 1, [])[:]  # nobody, unless that plan is in flight
+        self._finishing = self._ends.get(plan.index - 1, [])[:] if self._in_flight else []
+        if self._hears_clock:
+            self.waiting.turn(self.steps - self._pauses)
         self.steps += 1
 
         longest = self._options.max_num_batched_tokens
         if requests > 1 and self._options.long_prefill_token_threshold:
             longest = self._options.long_prefill_token_threshold
         chunks: dict[Sequence, int] = {}
-        self._continue_running(plan, chunks, longest)
-        if self.waiting and not plan.preempted:
-            self._admit_waiting(plan, chunks, longest, now)
+        if self._continuous:
+            self._continue_running(plan, chunks, longest, self._asks.pop(plan.index, []) + self._prefilling)
+            if self.waiting and not plan.preempted:
+                self._admit_waiting(plan, chunks, longest, now)
+        else:
+            self._plan_one_phase(plan, chunks, longest, now)
         if self.memory.moves:
             plan.moves, self.memory.moves = self.memory.moves, []
 
-        plan.rows = len(self.running) - len(self._finishing)
-        plan.tokens = self._decoding - len(self._finishing)
-        plan.context = self._decoding * self.steps - self._offsets
-        held = 0
+        decoded = self._decoding * (self.steps - self._pauses) - self._offsets
         for sequence in self._finishing:
             assert sequence.offset is not None
-            plan.context -= self.steps - sequence.offset
-            held += sequence.end - 1
-        plan.pairs = plan.context
+            decoded -= self.steps - sequence.offset
+            plan.held += sequence.end - 1
+        if self._paused:
+            plan.held += decoded
+        else:
+            plan.rows = plan.tokens = self._decoding - len(self._finishing)
+            plan.context = plan.pairs = decoded
+            if self._prefilling and not chunks:
+                plan.held += sum(sequence.computed for sequence in self._prefilling)  # they wait for the others
+        plan.rows += len(chunks)
         for sequence, tokens in chunks.items():
             plan.tokens += tokens
             plan.pairs += tokens * sequence.computed + tokens * (tokens + 1) // 2
@@ -159,13 +187,13 @@ class Scheduler:
                 plan.chunks += 1
                 plan.chunk_tokens += tokens
                 plan.chunk_context += sequence.computed
-        plan.held = plan.context + held
+        plan.held += plan.context
         if self._list_rows:
             self._list_rows_of(plan, chunks)
         sampled = [sequence for sequence in chunks if sequence.computed == sequence.length]
         for sequence in sampled:
             self._prefilling.remove(sequence)
-            self._start_decoding(sequence, self.steps)
+            self._start_decoding(sequence)
         self._in_flight.append(sampled)
         self._chunks = chunks
         return plan
@@ -181,7 +209,7 @@ class Scheduler:
             if sequence.forks:
                 self.memory.turn(plan.index, now)
                 self._fork(sequence)
-        ended = self._ends.pop(plan.index, [])
+        ended = self._ends.pop(plan.index - self._pauses, [])
         if outcome.ended:
             ended += [s for s in self.running if (s.request.row, s.branch) in outcome.ended and s not in ended]
         if self._overdue:
@@ -218,7 +246,7 @@ class Scheduler:
 
     def _end(self, sequence: Sequence, next_step: int) -> None:
         """A running sequence has got its last token, in the step before `next_step`."""
-        sequence.settle(next_step)
+        sequence.settle(next_step - self._pauses)
         if self._in_flight and sequence.ends >= next_step:  # nobody knew, and one more is being computed
             sequence.request.computed_tokens += 1
         self._stop_decoding(sequence)
@@ -245,7 +273,7 @@ class Scheduler:
             self.memory.fork(parent, child)
             child.request.computed_tokens -= child.computed  # it has them from its parent
             self.running.insert(place + branch - 1, child)
-            self._start_decoding(child, self.steps)
+            self._start_decoding(child)
             self._note_fork(parent, child)
         self._promised -= parent.forks
         parent.forks = 0
@@ -257,18 +285,19 @@ class Scheduler:
             sequence, parent = running.get(dropped), running.get(kept)
             if sequence is None or parent is None or sequence.offset is None or sequence.offset != parent.offset:
                 continue  # one of them had to give way, or has ended
-            sequence.settle(self.steps)
-            parent.settle(self.steps)
+            for branch in (sequence, parent):
+                branch.settle(self.steps - self._pauses)
             child = self._mint(parent.request, sequence.branch)
             child.computed, child.length = parent.computed, parent.length
-            child.place, child.streak = sequence.place, self.steps
+            child.place = sequence.place
+            child.streak = self.steps if self._options.batching == "continuous" else NEVER
             self.memory.fork(parent, child)
             child.request.computed_tokens -= child.computed  # it has them from its parent
             self.running[self.running.index(sequence)] = child
             self._stop_decoding(sequence)
             self._release(sequence, self.steps, sequence.computed, returns=False)
             self._close(sequence)
-            self._start_decoding(child, self.steps)
+            self._start_decoding(child)
             self._note_fork(parent, child)
 
     def _note_fork(self, parent: Sequence, child: Sequence) -> None:
@@ -284,32 +313,68 @@ class Scheduler:
         if self._forked.pop(sequence.id, None) is None:
             self._closed.append(sequence.id)
 
-    def _continue_running(self, plan: StepPlan, chunks: dict[Sequence, int], longest: int) -> None:
+    def _plan_one_phase(self, plan: StepPlan, chunks: dict[Sequence, int], longest: int, now: Tick) -> None:
+        """Compute prompts for as long as there are any that run or can be admitted, and outputs otherwise.
+
+        As vLLM v0 does without chunked prefill. With `static` batching the queue is open from when nobody runs until
+        it is empty, or its head finds no slot or no blocks; so a batch is admitted in as many steps as its prompts
+        need, and then decodes until all of it has ended.
+
+        After a step of prompts in which somebody had to give way those who decode have the next one. Otherwise a
+        request could be admitted and preempted for ever, and nobody else would get on.
+        """
+        static = self._options.batching == "static"
+        if not self.running:
+            self._open = True
+        self._paused = not (self._yields and self._decoding)
+        if self._paused:
+            self._continue_running(plan, chunks, longest, self._prefilling.copy())
+            admits = self._open and bool(self.waiting) and not plan.preempted
+            more = admits and self._admit_waiting(plan, chunks, longest, now)
+            self._open = (bool(self.waiting) and more) or not static
+            self._paused = bool(chunks or plan.preempted)
+        self._yields = self._paused and bool(plan.preempted)
+        if self._paused:
+            self._pauses += 1
+        else:
+            self._continue_running(plan, chunks, longest, self._asks.pop(plan.index - self._pauses, []))
+        for sequence in self.running:
+            if sequence.offset is not None:
+                if self._paused:
+                    sequence.stop_streak(plan.index)
+                elif sequence.streak == NEVER:
+                    sequence.streak = plan.index
+
+    def _continue_running(
+        self, plan: StepPlan, chunks: dict[Sequence, int], longest: int, active: list[Sequence]
+    ) -> None:
         """Give the running what they want: the next token each, or more of the prompt.
 
-        Only those in prefill and those that ask the memory for something need be looked at. Each row is sure of one
-        token, since there are no more rows than the budget has tokens. Without forks that changes nothing of vLLM's
-        order, in which the first take what they want: whoever was admitted got a token after all before it had that,
-        and what they want never grows.
+        Only those in prefill and those that ask the memory for something are `active`: the others need not be looked
+        at. Each row is sure of one token, since there are no more rows than the budget has tokens. Without forks that
+        changes nothing of vLLM's order, in which the first take what they want: whoever was admitted got a token after
+        all before it had that, and what they want never grows.
         """
-        step, running, budget = plan.index, self.running, self._options.max_num_batched_tokens
+        step, running, budget = plan.index - self._pauses, self.running, self._options.max_num_batched_tokens
         pending = bool(self._in_flight)
-        active = self._asks.pop(step, []) + self._prefilling
         active.sort(key=_PLACE)
         for sequence in active:
             if sequence.place == NEVER:
                 continue  # it gave way to one before it
             tokens = 1
             if sequence.offset is None:
-                left = budget - len(running) + len(self._finishing) + 1 - _extra(chunks)
+                left = budget - self._spent(chunks) + 1
                 tokens = min(sequence.length - sequence.computed, longest, left)
             else:
                 sequence.settle(step, pending)
             if pending:
                 sequence.in_flight = self._chunks.get(sequence, 1)
             while (growth := self.memory.grow(sequence, tokens)) is None:
-                victim = self.waiting.victim(running)
-                self._preempt(plan, chunks, victim, scheduled=victim.place < sequence.place)
+                if self._victim.sees_progress:
+                    for other in running:
+                        other.settle(step, pending)
+                victim = self._victim.choose(running)
+                self._preempt(plan, chunks, victim, victim.place < sequence.place and not self._paused)
                 if victim is sequence:
                     break
             if growth is None:
@@ -321,27 +386,30 @@ class Scheduler:
             else:
                 self._note_ask(sequence)
 
-    def _admit_waiting(self, plan: StepPlan, chunks: dict[Sequence, int], longest: int, now: Tick) -> None:
-        """Admit from the head of the queue for as long as slots, budget and blocks last; nobody overtakes."""
+    def _admit_waiting(self, plan: StepPlan, chunks: dict[Sequence, int], longest: int, now: Tick) -> bool:
+        """Admit from the head of the queue for as long as slots, budget and blocks last; nobody overtakes.
+
+        Returns whether it was the budget that did not last.
+        """
         options = self._options
-        budget = options.max_num_batched_tokens - len(self.running) + len(self._finishing) - _extra(chunks)
+        budget = options.max_num_batched_tokens - self._spent(chunks)
         while budget and self.waiting:
             sequence = self.waiting.head()
             if len(self.running) + self._promised + sequence.forks >= options.max_num_seqs:
-                break
+                return False
             if sequence is self._refused and self.memory.chances == self._refused_at:
-                break
+                return False
             hit = self.memory.lookup(sequence)
             tokens = min(sequence.length - hit.tokens, longest)
             if tokens > budget:
                 if not options.chunked_prefill:
-                    break
+                    return True
                 tokens = budget
             spare = self._watermark if self.running else 0
             if not self.memory.admit(sequence, tokens, hit, spare, options.reserve_full_prompt):
                 if options.reserve_full_prompt:  # otherwise it depends on the chunk too
                     self._refused, self._refused_at = sequence, self.memory.chances
-                break
+                return False
             self.waiting.take()
             self.running.append(sequence)
             self._prefilling.append(sequence)
@@ -363,6 +431,7 @@ class Scheduler:
             plan.opened[sequence.id] = Opening(
                 request.row, sequence.branch, None, tables, hit.tokens, found, sequence.length
             )
+        return not budget
 
     def _preempt(self, plan: StepPlan, chunks: dict[Sequence, int], sequence: Sequence, scheduled: bool) -> None:
         """Free all that a running sequence holds; it will start again, or go on from what is kept on the host.
@@ -381,13 +450,13 @@ class Scheduler:
             if sequence in self._finishing:
                 self._finishing.remove(sequence)
                 scheduled = False
-            sequence.settle(plan.index, pending)
+            sequence.settle(plan.index - self._pauses, pending)
             self._stop_decoding(sequence)
             undone = int(scheduled)
             if pending:
                 undone = 0 if scheduled or sequence in self._chunks else -1
                 self._overdue.append((sequence.place, sequence))
-        if self._options.preemption == "swap":
+        if self._to_be_swapped(sequence):
             self.memory.swap_out(sequence)
         filled = sequence.computed
         if self._keep_unwritten or undone < 0:
@@ -403,6 +472,16 @@ class Scheduler:
         plan.preempted.append(sequence.id)
         plan.closed.append(sequence.id)
 
+    def _to_be_swapped(self, sequence: Sequence) -> bool:
+        """Whether a victim's blocks go to the host.
+
+        What of it has a name in the prefix cache, and so may be somebody else's too, is taken to be still there when it
+        comes back.
+        """
+        if self._swap_pays is None:
+            return self._options.preemption == "swap"
+        return self._swap_pays(sequence.computed, min(self.memory.lookup(sequence).found, sequence.computed))
+
     def _release(self, sequence: Sequence, next_step: int, filled: int, returns: bool) -> None:
         """It no longer runs; `next_step` is the first that gives it no token.
 
@@ -413,17 +492,22 @@ class Scheduler:
         sequence.place = NEVER
         self.memory.release(sequence, filled, returns)
 
-    def _start_decoding(self, sequence: Sequence, step: int) -> None:
-        """From `step` on it gets a token in every step."""
-        sequence.offset = step - sequence.computed
+    def _start_decoding(self, sequence: Sequence) -> None:
+        """From the next step on it gets a token in every step."""
+        clock = self.steps - self._pauses
+        sequence.offset = clock - sequence.computed
         self._decoding += 1
         self._offsets += sequence.offset
         sequence.ends = sequence.offset + sequence.end - 2
         self._ends[sequence.ends].append(sequence)
         self._note_ask(sequence)
+        if self._hears_clock:
+            self.waiting.decodes(sequence, clock)
 
     def _stop_decoding(self, sequence: Sequence) -> None:
         assert sequence.offset is not None
+        if self._hears_clock:
+            self.waiting.rests(sequence, sequence.offset + sequence.computed)
         self._asks.strike(sequence.asks, sequence)
         self._ends.strike(sequence.ends, sequence)
         self._decoding -= 1
@@ -437,14 +521,17 @@ class Scheduler:
             self._asks[sequence.asks].append(sequence)
 
     def _list_rows_of(self, plan: StepPlan, chunks: dict[Sequence, int]) -> None:
-        rows = [sequence for sequence in self.running if sequence not in self._finishing]
+        finishing = self._finishing
+        rows = [
+            s for s in self.running if s in chunks or (s.offset is not None and not self._paused and s not in finishing)
+        ]
         for sequence in rows:
-            sequence.settle(plan.index)
+            sequence.settle(plan.index - self._pauses)
         plan.seqs = [sequence.id for sequence in rows]
         plan.counts = [chunks.get(sequence, 1) for sequence in rows]
         plan.starts = [sequence.computed - chunks.get(sequence, 0) for sequence in rows]
 
-
-def _extra(chunks: dict[Sequence, int]) -> int:
-    """The tokens of a step beyond one a row."""
-    return sum(chunks.values()) - len(chunks)
+    def _spent(self, chunks: dict[Sequence, int]) -> int:
+        """The tokens of a step that are not free to be given: one a row, and what chunks have beyond it."""
+        rows = len(self.running) - (self._decoding if self._paused else len(self._finishing))
+        return rows + sum(chunks.values()) - len(chunks)

@@ -128,9 +128,4 @@ def _waits(workload: Workload) -> NDArray[np.bool_]:
 
 def _opening_time(workload: Workload) -> Floats:
     """When the request arrives that begins each request's chain of waiting; its own arrival if it waits for nobody."""
-    if workload.after is None:
-        return workload.arrival
-    opening = np.where(workload.after == OPEN, np.arange(len(workload)), workload.after)
-    while np.any((further := opening[opening]) != opening):
-        opening = further
-    return workload.arrival[opening]
+    return workload.arrival[workload.opening()]

@@ -107,6 +107,16 @@ class Workload:
     def id_of(self, row: int) -> str:
         return f"r{row}" if self.ids is None else self.ids[row]
 
+    def opening(self) -> Ints:
+        """[requests] the row that begins each request's chain of waiting; its own if it waits for nobody."""
+        rows = np.arange(len(self))
+        if self.after is None:
+            return rows
+        opening = np.where(self.after == OPEN, rows, self.after)
+        while np.any((further := opening[opening]) != opening):
+            opening = further
+        return opening
+
     def take(self, rows: Ints) -> "Workload":
         """Some of the requests, in the order of `rows`; those that waited for one left out are `OPEN`."""
         after = self.after

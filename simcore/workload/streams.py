@@ -15,6 +15,7 @@ class Streams(NamedTuple):
     turns: Generator
     system: Generator
     think: Generator
+    clients: Generator
 
     @classmethod
     def of(cls, seed: int) -> "Streams":

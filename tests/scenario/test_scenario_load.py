@@ -81,7 +81,8 @@ def test_defaults_are_those_of_vllm() -> None:
     memory, scheduler = scenario.memory, scenario.scheduler
     assert (memory.blocks, memory.utilization, memory.block_size, memory.prefix_caching) == (None, 0.9, 16, True)
     assert (memory.prefix_retention, memory.eviction.policy) == (-1, "lru")
-    assert (scheduler.policy, scheduler.max_num_seqs, scheduler.max_num_batched_tokens) == ("fcfs", 128, 2048)
+    assert (scheduler.policy.policy, scheduler.victim.policy) == ("fcfs", "by-queue")
+    assert (scheduler.max_num_seqs, scheduler.max_num_batched_tokens) == (128, 2048)
     assert (scheduler.chunked_prefill, scheduler.reserve_full_prompt, scheduler.async_scheduling) == (True, True, False)
     assert (scheduler.long_prefill_token_threshold, scheduler.watermark) == (0, 0.0)
     assert (scheduler.preemption, scheduler.never_fits, scheduler.max_steps) == ("recompute", "reject", 0)

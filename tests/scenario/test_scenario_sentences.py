@@ -6,9 +6,11 @@ import pytest
 
 from simcore.errors import InputError, UnsupportedError
 from simcore.policies.eviction import EVICTION
+from simcore.policies.queue import QUEUE
+from simcore.policies.victim import VICTIM
 from simcore.scenario import Scenario
 
-NAMES = ", ".join(f'"{name}"' for name in EVICTION)
+NAMES, QUEUES, VICTIMS = (", ".join(f'"{name}"' for name in family) for family in (EVICTION, QUEUE, VICTIM))
 
 SENTENCES = [
     # types and ranges
@@ -35,7 +37,18 @@ SENTENCES = [
         "scheduler.async_scheduling = true\nworkload.samples = 2",
         "workload.samples is 2, but scheduler.async_scheduling cannot be simulated with several samples yet",
     ),
-    ('scheduler.policy = "lifo"', 'scheduler.policy is "lifo", but must be one of "fcfs", "priority"'),
+    (
+        'scheduler.policy = "lifo"',
+        f'scheduler.policy is "lifo", but must be {QUEUES}, or a table with one of these as policy',
+    ),
+    (
+        'scheduler.victim = { policy = "oldest" }',
+        f'scheduler.victim.policy is "oldest", but must be one of {VICTIMS}',
+    ),
+    (
+        'scheduler.policy = "longest-prefix-first"\nmemory.prefix_caching = false',
+        "scheduler.policy is a table, but needs memory.prefix_caching = true: otherwise nothing is ever cached",
+    ),
     (
         "memory.block_size = 2024-01-31",
         "memory.block_size is 2024-01-31, but must be a whole number from 1 to 65,536 (tokens)",
@@ -48,7 +61,7 @@ SENTENCES = [
     ),
     (
         f'scheduler.policy = "{"a" * 5000}"',
-        f'scheduler.policy is "{"a" * 75} ..., but must be one of "fcfs", "priority"',
+        f'scheduler.policy is "{"a" * 75} ..., but must be {QUEUES}, or a table with one of these as policy',
     ),
     # names of policies, presets and choices
     (
@@ -112,7 +125,7 @@ SENTENCES = [
     ),
     (
         'scheduler = { policy = "priority", reserve_full_prompt = false }\nmemory.prefix_caching = false',
-        'scheduler.max_steps is 0, but must be above 0 with scheduler.policy = "priority", reserve_full_prompt = false '
+        "scheduler.max_steps is 0, but must be above 0 with victims by lowest priority, reserve_full_prompt = false "
         "and memory.prefix_caching = false: two requests of equal priority and arrival can then preempt each other for "
         "ever",
     ),

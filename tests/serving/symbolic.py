@@ -77,8 +77,7 @@ class SymbolicExecutor:
                 for place in range(max(0, start - window + 1) if window else 0, start + count):
                     found = self.slots.get(table[place // self.size], [None] * self.size)[place % self.size]
                     assert found == self.prefix(seq, place), (plan.index, seq, place)
-        assert set(self.tables) >= set(plan.seqs)
-        assert self.late or set(self.tables) == set(plan.seqs)
+        assert set(self.tables) >= set(plan.seqs), "some may wait for a step of prompts, or for their last token"
         ticks = self.timer.ticks(plan.rows, plan.tokens, plan.context, plan.pairs)
         copies = sum(move.kind is MoveKind.COPY for move in plan.moves)
         ticks += self.timer.move_ticks(copies, len(plan.moves) - copies)

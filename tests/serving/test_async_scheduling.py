@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from simcore import Results, Scenario, Simulation, Workload
+from simcore.policies.base import section_of
+from simcore.policies.queue import Priority
 from simcore.serving.executor import TimedExecutor
 from simcore.serving.plan import Outcome, StepPlan
 from simcore.serving.request import Request, Sequence
@@ -131,7 +133,7 @@ def test_an_end_that_nobody_foresaw_is_noticed_a_step_late() -> None:
 def test_a_victim_may_turn_out_to_have_ended() -> None:
     scenario, workload = scenario_of(7), workload_of((0, 2, 2), (0, 2, 4))
     swapped = Workload("test", workload.arrival, workload.prompt_len, np.array([50, 4]), priority=np.array([1, 0]))
-    by_priority = scenario.scheduler.model_copy(update={"policy": "priority", "never_fits": "wait"})
+    by_priority = scenario.scheduler.model_copy(update={"policy": section_of(Priority)(), "never_fits": "wait"})
     scenario = scenario.model_copy(update={"scheduler": by_priority})
     results = Simulation(scenario, workload=swapped, executor=EndsEarly(scenario, 1)).run()
     assert results.requests["preemptions"].to_list() == [1, 0]

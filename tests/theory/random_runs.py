@@ -6,6 +6,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from simcore import Scenario, Workload
+from simcore.policies.queue import QUEUE
+from simcore.policies.victim import VICTIM
 from simcore.workload.columns import OPEN, PRIVATE, Runs
 
 PREFIXES = 3
@@ -13,6 +15,9 @@ PREFIXES = 3
 
 
 SHAPE = {"query_heads": 1, "kv_heads": 1, "head_dim": 64}
+
+PREEMPTION = ["swap", "swap", "recompute", "cheaper"]
+BATCHING = ["continuous", "continuous", "prefill-first", "static"]
 
 slos = st.fixed_dictionaries(
     {}, optional={name: st.sampled_from([0.25, 1.0, 4.0, 20.0]) for name in ("ttft", "tpot", "itl", "e2e")}
@@ -29,6 +34,18 @@ windows_of_tables = st.one_of(
     st.permutations([0, 3, 8]),
     st.permutations([4, 10]),
 )
+
+
+@st.composite
+def queues(draw: st.DrawFn, caching: bool) -> dict[str, Any]:
+    """A queue policy with any parameters."""
+    name = draw(st.sampled_from([name for name in QUEUE if caching or name != "longest-prefix-first"]))
+    parameters: dict[str, dict[str, list[Any]]] = {
+        "shortest-first": {"know": ["oracle", "predicted"], "noise": [0.0, 1.0], "ageing": [0.0, 3.0]},
+        "fair": {"input_weight": [1.0, 0.0], "output_weight": [2.0, 0.5]},
+        "longest-prefix-first": {"most": [128, 2]},
+    }
+    return {"policy": name} | {key: draw(st.sampled_from(values)) for key, values in parameters.get(name, {}).items()}
 
 
 @st.composite
@@ -59,9 +76,11 @@ def scenarios(
                 "prefix_retention": draw(intervals) if any(tables) else -1,
             },
             "scheduler": {
-                "policy": (policy := draw(st.sampled_from(["fcfs", "priority"]))),
+                "policy": draw(queues(caching)),
+                "victim": (victim := draw(st.sampled_from(list(VICTIM)))),
+                "batching": "continuous" if late else draw(st.sampled_from(BATCHING)),
                 "async_scheduling": late,
-                "preemption": draw(st.sampled_from(["recompute", "swap"])) if swaps else "recompute",
+                "preemption": draw(st.sampled_from(PREEMPTION[: 3 if late else 4])) if swaps else "recompute",
                 "max_num_seqs": max_num_seqs,
                 "max_num_batched_tokens": budget if chunked else max(budget, max_model_len),
                 "max_model_len": max_model_len,
@@ -70,7 +89,7 @@ def scenarios(
                 "watermark": draw(st.sampled_from([0.0, 0.2])),
                 "reserve_full_prompt": (reserve := draw(st.booleans())),
                 "max_steps": (0 if ends else draw(st.sampled_from([0, 60, 20])))
-                or (0 if caching or reserve or policy == "fcfs" else 100_000),
+                or (0 if caching or reserve or victim not in ("by-queue", "lowest-priority") else 100_000),
             },
             "timing": {
                 "model": "linear",
@@ -108,6 +127,7 @@ def workloads(draw: st.DrawFn, *, forks: bool = False, beams: bool = False) -> W
         prompt_len=prompt_len,
         output_len=np.array(column(st.integers(1, 24))),
         priority=np.array(draw(st.permutations(range(count)))),
+        category=np.array(column(st.integers(0, 2))),
         after=waits,
         samples=np.array(column(st.sampled_from([1, 1, 1, 2, 3, 8]))) if forks else None,
         beam_switch=draw(st.sampled_from([0.0, 0.1, 0.6])) if beams else 0.0,

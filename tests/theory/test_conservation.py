@@ -40,10 +40,10 @@ def test_tokens(run: Run) -> None:
     needed = workload.prompt_len + outputs - samples  # the last token is sampled, but never computed
     undisturbed = finished & (requests["preemptions"] == 0)
     assert (hit + computed == needed)[undisturbed].all()
-    if scenario.scheduler.preemption == "swap":
+    if scenario.scheduler.preemption != "recompute":
         return  # what is fetched from the host is neither hit nor computed
     # by priority, a hit may be on blocks that were taken back half computed
-    if scenario.scheduler.policy == "fcfs" or not scenario.memory.keep_unwritten:
+    if scenario.scheduler.victim_rule != "lowest-priority" or not scenario.memory.keep_unwritten:
         assert (hit + computed >= needed)[finished].all()
 
 
