@@ -53,6 +53,29 @@ class Hit(NamedTuple):
     """of the host: what follows, swapped out when the sequence was preempted"""
 
 
+class Usage(NamedTuple):
+    """What the pool is used for while a step runs. Blocks: used + cached + free are all but the null block.
+
+    Slots for tokens: stored + reserved + internal are those of the used blocks, what is shared counted once.
+    """
+
+    used: int
+    """blocks that somebody holds"""
+    cached: int
+    """blocks that nobody holds, but that have content"""
+    free: int
+    """blocks that nobody holds, without content"""
+    stored: int
+    """slots that hold a token once the step is done"""
+    reserved: int
+    """slots that hold none yet, and will hold one that their sequence has still to compute"""
+    internal: int
+    """slots that their sequence will never use: what was reserved or rounded up beyond its end"""
+    external: int
+    """slots of free blocks that are of no use to the head of the queue: it was refused what it asked for, though so
+    many are free, because they do not lie together; else 0"""
+
+
 class Memory(Protocol):
     """Blocks are taken for the tokens of the coming step alone, unless an allocator reserves more."""
 
@@ -123,14 +146,10 @@ class Memory(Protocol):
     def release(self, sequence: Sequence, returns: bool) -> None:
         """Let go of all that a sequence holds in the pool; whether it is only preempted and will come back."""
 
-    def fits(self, tokens: int) -> bool:
-        """Whether a sequence of so many tokens could ever be held."""
+    def fits(self, tokens: int, prompt: int) -> bool:
+        """Whether a sequence of so many computed tokens, its prompt among them, could ever be held."""
         ...
 
-    def usage(self, computed: int) -> tuple[int, int, int, int]:
-        """Blocks used, blocks cached and blocks free, and tokens stored in used blocks, those of shared blocks once.
-
-        Used: somebody holds it. Cached: nobody does, but it has content. `computed` is the sum of the running
-        sequences' computed tokens.
-        """
+    def usage(self, computed: int) -> Usage:
+        """What the pool is used for; `computed` is the sum of the running sequences' computed tokens."""
         ...

@@ -6,7 +6,7 @@ https://arxiv.org/abs/2309.06180. The rules are those of vLLM 0.33's KV-cache ma
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from simcore.memory.base import Growth, Hit, Move, MoveKind
+from simcore.memory.base import Growth, Hit, Move, MoveKind, Usage
 from simcore.memory.keys import PRIVATE_KEYS, BlockKeys
 from simcore.memory.pool import BlockPool, HostPool
 from simcore.policies.eviction import Block
@@ -32,6 +32,7 @@ class PagedMemory:
         self._keys = keys
         self._promptly = pool.prompt
         self._slots = 0  # tokens that all tables together have room for, shared blocks counted each time
+        self._internal = 0  # slots of theirs that will never hold a token
 
     @property
     def journal(self) -> Journal | None:
@@ -93,6 +94,7 @@ class PagedMemory:
         sequence.tables = [hit.blocks + blocks]
         sequence.registered = hits
         self._slots += (hits + need) * size
+        self._internal += self._never_used(sequence)
         self._register(sequence, reach)
         return True
 
@@ -114,6 +116,7 @@ class PagedMemory:
             blocks = self.pool.take(need, sequence.id)
             table += blocks
             self._slots += need * self.block_size
+            self._internal += self._never_used(sequence)  # before, all was to be used: it needed more
             growth.append((0, blocks))
         self._register(sequence, reach)
         return growth
@@ -130,6 +133,7 @@ class PagedMemory:
         child.tables = [table.copy()]
         child.registered = parent.registered
         self._slots += len(table) * self.block_size
+        self._internal += self._never_used(child)
         if self._keys is not None:
             self._name(child)
         child.horizon = parent.horizon = parent.computed + 1  # to be asked before either writes
@@ -158,20 +162,34 @@ class PagedMemory:
             pool.publish(table[:registered], sequence.keys[:registered])
         pool.release(table, registered, sequence.id)
         self._slots -= len(table) * self.block_size
+        self._internal -= self._never_used(sequence)
         sequence.tables = [[]]
         sequence.registered = sequence.horizon = 0
         sequence.worth = ALL
         if returns:
             self.expect(sequence)
 
-    def fits(self, tokens: int) -> bool:
+    def fits(self, tokens: int, prompt: int) -> bool:
         return tokens <= (self.pool.blocks - 1) * self.block_size
 
-    def usage(self, computed: int) -> tuple[int, int, int, int]:
+    def usage(self, computed: int) -> Usage:
         pool = self.pool
         used = pool.blocks - 1 - pool.free
         # Only whole blocks are shared, so what is empty in a block is empty in one table alone.
-        return used, pool.idle, pool.free - pool.idle, used * self.block_size - (self._slots - computed)
+        empty = self._slots - computed
+        return Usage(
+            used=used,
+            cached=pool.idle,
+            free=pool.free - pool.idle,
+            stored=used * self.block_size - empty,
+            reserved=empty - self._internal,
+            internal=self._internal,
+            external=0,
+        )
+
+    def _never_used(self, sequence: Sequence) -> int:
+        """Slots of a sequence's last block behind all that it will ever compute."""
+        return max(len(sequence.tables[0]) * self.block_size - sequence.end + 1, 0)
 
     def _name(self, sequence: Sequence) -> None:
         assert self._keys is not None

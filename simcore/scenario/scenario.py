@@ -10,7 +10,7 @@ from pydantic import ValidationError, field_validator, model_validator
 from simcore.errors import InputError, UnsupportedError
 from simcore.scenario.hardware import HardwareSection
 from simcore.scenario.load import make_absolute, override, parse_toml, read_text
-from simcore.scenario.memory import MemorySection
+from simcore.scenario.memory import MemorySection, shares
 from simcore.scenario.metrics import MetricsSection
 from simcore.scenario.model import ModelSection
 from simcore.scenario.presets import ABOUT, read_preset
@@ -82,6 +82,12 @@ class Scenario(Section):
                 "memory.prefix_caching = false: two requests of equal priority and arrival can then preempt each other "
                 "for ever"
             )
+        if not shares(self.memory.allocator):
+            name = self.memory.allocator.model_dump()["policy"]
+            if (self.workload.samples or 1) > 1:
+                problems["workload.samples"] = f'memory.allocator = "{name}" shares no blocks: it must be 1'
+            if scheduler.preemption == "swap":
+                problems["scheduler.preemption"] = f'memory.allocator = "{name}" cannot swap: it must be "recompute"'
         if problems:
             raise Misfit(self, problems)
         return self
