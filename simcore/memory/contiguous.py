@@ -3,7 +3,7 @@
 https://arxiv.org/abs/2309.06180, section 6.1.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from simcore.errors import InputError
 from simcore.memory.extents import ExtentMemory
@@ -28,9 +28,7 @@ class ContiguousMemory(ExtentMemory):
                 f"{(blocks - 1) * block_size:,} has no such piece; a smaller scheduler.max_model_len would help"
             )
 
-    def pieces(self, prompt: int, end: int, tokens: int, room: int) -> Iterable[int]:
-        if room:
-            return ()
+    def sizes(self, prompt: int, end: int, room: int) -> Sequence[int]:
         return (-(-self._reserved(prompt, end) // self.block_size),)
 
     def _reserved(self, prompt: int, end: int) -> int:

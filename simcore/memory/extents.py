@@ -1,7 +1,8 @@
 """What the allocators that share nothing have in common: a sequence's table is made of pieces of the pool."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Row
 
 from simcore.memory.base import Growth, Hit, Move, Usage
 from simcore.memory.paged import NO_HIT
@@ -18,7 +19,7 @@ _Pieces = list[tuple[int, int]]
 class ExtentMemory(ABC):
     """One table a sequence, made of pieces of consecutive blocks. Nothing is shared, cached or swapped.
 
-    What a kind of memory decides is how large the pieces are and when they are taken: `pieces`.
+    What a kind of memory decides is how large the pieces are that a sequence takes when it needs room: `sizes`.
     """
 
     def __init__(
@@ -38,11 +39,10 @@ class ExtentMemory(ABC):
         self._wanted: int | None = None  # blocks that the head of the queue could not get
 
     @abstractmethod
-    def pieces(self, prompt: int, end: int, tokens: int, room: int) -> Iterable[int]:
-        """The sizes of the pieces that are taken for `tokens` by a sequence that holds `room`, both sizes in blocks.
+    def sizes(self, prompt: int, end: int, room: int) -> Row[int]:
+        """The sizes that the next piece may have of a sequence that holds `room`, all in blocks; the best one first.
 
-        It begins with `prompt` tokens and ends with `end`, the last of which is never computed. What is taken for more
-        tokens begins with what is taken for fewer.
+        It begins with `prompt` tokens and ends with `end`, the last of which is never computed.
         """
 
     @property
@@ -62,15 +62,18 @@ class ExtentMemory(ABC):
         return NO_HIT
 
     def admit(self, sequence: Sequence, tokens: int, hit: Hit, spare: int, whole: bool) -> bool:
+        known = sequence.length if whole else tokens
         prompt, end = sequence.request.prompt_len, sequence.end
-        sizes = list(self.pieces(prompt, end, sequence.length if whole else tokens, 0))
-        taken = _take(self.space, sizes)
+        taken = self._take(self.space, prompt, end, known, 0)
         if taken is None or self.free < spare:
             _give_back(self.space, taken or [])
-            self._wanted = sum(sizes) + spare
+            self._wanted = self._least(prompt, end, known) + spare
             return False
         self._wanted = None
-        now = len(list(self.pieces(prompt, end, tokens, 0)))
+        now = room = 0  # pieces for the coming step, and their blocks
+        while room * self.block_size < tokens:
+            room += self.space.piece(taken[now][1])
+            now += 1
         _give_back(self.space, taken[now:])
         self._held[sequence.id] = []
         sequence.tables = [[]]
@@ -79,7 +82,7 @@ class ExtentMemory(ABC):
 
     def grow(self, sequence: Sequence, tokens: int) -> Growth | None:
         room, reach = len(sequence.tables[0]), sequence.computed + tokens
-        taken = _take(self.space, self.pieces(sequence.request.prompt_len, sequence.end, reach, room))
+        taken = self._take(self.space, sequence.request.prompt_len, sequence.end, reach, room)
         if taken is None:
             return None
         self._internal -= self._never_used(sequence)
@@ -107,7 +110,7 @@ class ExtentMemory(ABC):
         sequence.horizon = 0
 
     def fits(self, tokens: int, prompt: int) -> bool:
-        taken = _take(self._empty, self.pieces(prompt, tokens + 1, tokens, 0))
+        taken = self._take(self._empty, prompt, tokens + 1, tokens, 0)
         _give_back(self._empty, taken or [])
         return taken is not None
 
@@ -125,6 +128,28 @@ class ExtentMemory(ABC):
             external=external * self.block_size,
         )
 
+    def _take(self, space: Space, prompt: int, end: int, tokens: int, room: int) -> _Pieces | None:
+        """Pieces until there is room for `tokens`; None: there are none, and nothing has changed."""
+        taken: _Pieces = []
+        while room * self.block_size < tokens:
+            for size in self.sizes(prompt, end, room):
+                start = space.take(size)
+                if start is not None:
+                    break
+            else:
+                _give_back(space, taken)
+                return None
+            taken.append((start, size))
+            room += space.piece(size)
+        return taken
+
+    def _least(self, prompt: int, end: int, tokens: int) -> int:
+        """Blocks that are asked for in the smallest pieces that will do, before a space rounds them up."""
+        room = 0
+        while room * self.block_size < tokens:
+            room += self.sizes(prompt, end, room)[-1]
+        return room
+
     def _append(self, sequence: Sequence, taken: _Pieces) -> list[Block]:
         """Let a sequence hold pieces, and return their blocks."""
         blocks = [block for start, size in taken for block in range(start + 1, start + self.space.piece(size) + 1)]
@@ -141,18 +166,6 @@ class ExtentMemory(ABC):
     def _never_used(self, sequence: Sequence) -> int:
         """Slots of a sequence's table behind all that it will ever compute."""
         return max(len(sequence.tables[0]) * self.block_size - sequence.end + 1, 0)
-
-
-def _take(space: Space, sizes: Iterable[int]) -> _Pieces | None:
-    """All of these pieces, or none."""
-    taken: _Pieces = []
-    for size in sizes:
-        start = space.take(size)
-        if start is None:
-            _give_back(space, taken)
-            return None
-        taken.append((start, size))
-    return taken
 
 
 def _give_back(space: Space, pieces: _Pieces) -> None:

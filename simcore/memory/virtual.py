@@ -3,7 +3,7 @@
 https://arxiv.org/abs/2405.04437
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from simcore.memory.extents import ExtentMemory
 from simcore.memory.spaces import Frames
@@ -22,5 +22,5 @@ class VirtualMemory(ExtentMemory):
         super().__init__(blocks, block_size, lambda units: Frames(units, group), journal)
         self._group = group
 
-    def pieces(self, prompt: int, end: int, tokens: int, room: int) -> Iterable[int]:
-        return (self._group for _ in range(room, -(-tokens // self.block_size), self._group))
+    def sizes(self, prompt: int, end: int, room: int) -> Sequence[int]:
+        return (self._group,)

@@ -218,8 +218,24 @@ def test_pow2_by_hand() -> None:
 
 
 def test_growing_by_hand() -> None:
-    """Pieces of 1, 2, 4, 4, ... blocks of 4 slots; a page holds 3 blocks."""
-    assert list(GrowingMemory(65, 4, Growing(largest=4)).pieces(1, 99, 33, 0)) == [1, 2, 4, 4]
-    assert list(GrowingMemory(65, 4, Growing(largest=4)).pieces(1, 99, 33, 7)) == [4]
-    assert list(VirtualMemory(65, 4, 3).pieces(1, 99, 33, 0)) == [3, 3, 3]
-    assert list(VirtualMemory(65, 4, 3).pieces(1, 99, 36, 9)) == []
+    """Pieces of 1, 2, 4, 4, ... blocks of 4 slots; smaller ones where there is none."""
+    memory = GrowingMemory(15, 4, Growing(largest=4))  # 14 = 8 + 4 + 2
+    first = Sequence(0, Request(row=0, id="r0", arrival=0, prompt_len=33, output_len=3), LONGEST)
+    assert memory.admit(first, 33, NO_HIT, 0, whole=True)
+    assert len(first.tables[0]) == 1 + 2 + 4 + 4
+    assert memory.usage(33) == (11, 0, 3, 33, 2, 9, 0)
+    other = Sequence(1, Request(row=1, id="r1", arrival=0, prompt_len=4, output_len=9), LONGEST)
+    assert memory.admit(other, 4, NO_HIT, 0, whole=True)
+    other.computed = 4
+    assert memory.grow(other, 1) is not None
+    assert memory.free == 0
+
+
+def test_virtual_by_hand() -> None:
+    """Pages of 3 blocks: 33 slots take 9 blocks of 4, 37 would take 12 of the 11 that there are."""
+    memory = VirtualMemory(12, 4, 3)
+    sequence = Sequence(0, Request(row=0, id="r0", arrival=0, prompt_len=33, output_len=3), LONGEST)
+    assert memory.admit(sequence, 33, NO_HIT, 0, whole=True)
+    assert sequence.tables == [list(range(1, 10))]
+    assert memory.usage(33) == (9, 0, 2, 33, 2, 1, 0)
+    assert not memory.fits(37, 1)
