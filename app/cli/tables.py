@@ -58,9 +58,14 @@ def _facts(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "samples", f"{moves['copies']:,} blocks copied before a sample wrote into its own"
     mean, peak = _number(memory["used_mean"], ",.1f"), f"{memory['used_peak']:,}"
     yield "blocks used", f"{mean} on average, {peak} at most, of {memory['blocks'] - 1:,}"
-    shares = {name: memory[f"{name}_share"] for name in ("stored", "reserved", "internal", "external")}
-    told = zip(("{} holds tokens", "{} is reserved", "{} is lost inside pieces", "{} between them"), shares.values())
-    yield "pool", ", ".join(text.format(_share(share)) for text, share in told) + ", on average"
+    stored, reserved, internal, external = (
+        _share(memory[f"{name}_share"]) for name in ("stored", "reserved", "internal", "external")
+    )
+    between = f", {external} between pieces" if memory["external_share"] else ""
+    yield (
+        "pool",
+        f"{stored} holds tokens, {reserved} is reserved, {internal} is lost inside blocks{between}, on average",
+    )
 
 
 def _number(value: float | None, form: str) -> str:

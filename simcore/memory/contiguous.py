@@ -3,7 +3,7 @@
 https://arxiv.org/abs/2309.06180, section 6.1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from simcore.errors import InputError
 from simcore.memory.extents import ExtentMemory
@@ -44,4 +44,4 @@ def _best_fit(units: int) -> Space:
     return Gaps(units, best=True)
 
 
-_SPACES = {"buddy": Buddies, "first-fit": Gaps, "best-fit": _best_fit}
+_SPACES: dict[str, Callable[[int], Space]] = {"buddy": Buddies, "first-fit": Gaps, "best-fit": _best_fit}

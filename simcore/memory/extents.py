@@ -89,13 +89,13 @@ class ExtentMemory(ABC):
         blocks = self._append(sequence, taken)
         return [(0, blocks)] if blocks else []
 
-    def expect(self, sequence: Sequence) -> None:
+    def expect(self, sequence: Sequence) -> None:  # noqa: B027
         """Nothing is cached that it could find."""
 
     def fork(self, parent: Sequence, child: Sequence) -> None:
         raise NotImplementedError("a workload with several samples of a request is refused")
 
-    def swap_out(self, sequence: Sequence) -> None:
+    def swap_out(self, sequence: Sequence) -> None:  # noqa: B027
         """There is no room on the host."""
 
     def release(self, sequence: Sequence, returns: bool) -> None:

@@ -116,7 +116,9 @@ class PagedMemory:
             blocks = self.pool.take(need, sequence.id)
             table += blocks
             self._slots += need * self.block_size
-            self._internal += self._never_used(sequence)  # before, all was to be used: it needed more
+            unused = len(table) * self.block_size - sequence.end
+            if unused >= 0:  # before, all was to be used: it needed more
+                self._internal += unused + 1
             growth.append((0, blocks))
         self._register(sequence, reach)
         return growth
@@ -177,15 +179,8 @@ class PagedMemory:
         used = pool.blocks - 1 - pool.free
         # Only whole blocks are shared, so what is empty in a block is empty in one table alone.
         empty = self._slots - computed
-        return Usage(
-            used=used,
-            cached=pool.idle,
-            free=pool.free - pool.idle,
-            stored=used * self.block_size - empty,
-            reserved=empty - self._internal,
-            internal=self._internal,
-            external=0,
-        )
+        stored, internal = used * self.block_size - empty, self._internal
+        return Usage(used, pool.idle, pool.free - pool.idle, stored, empty - internal, internal, 0)
 
     def _never_used(self, sequence: Sequence) -> int:
         """Slots of a sequence's last block behind all that it will ever compute."""

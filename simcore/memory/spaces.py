@@ -97,7 +97,9 @@ class Gaps:
 
     def take(self, size: int) -> int | None:
         fitting = (place for place, (_, units) in enumerate(self._gaps) if units >= size)
-        place = min(fitting, key=lambda place: self._gaps[place][1], default=None) if self._best else next(fitting, None)
+        place = (
+            min(fitting, key=lambda place: self._gaps[place][1], default=None) if self._best else next(fitting, None)
+        )
         if place is None:
             return None
         start, units = self._gaps[place]

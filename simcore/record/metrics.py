@@ -205,6 +205,8 @@ def _memory(record: Record, usable: int, block_size: int, begin: int, end: int) 
 
 def _dot(values: Ints, ticks: Ints) -> int:
     """The sum of products, which may exceed 64 bits."""
+    if not values.any():
+        return 0
     return sum(map(mul, values.tolist(), ticks.tolist()))
 
 

@@ -121,7 +121,10 @@ def test_one_size_of_waste_after_another() -> None:
             ["memory.prefix_caching=true"],
             'memory.prefix_caching is true, but memory.allocator = "contiguous" shares no blocks: it must be false',
         ),
-        (["workload.samples=2"], 'workload.samples is 2, but memory.allocator = "contiguous" shares no blocks: it must be 1'),
+        (
+            ["workload.samples=2"],
+            'workload.samples is 2, but memory.allocator = "contiguous" shares no blocks: it must be 1',
+        ),
         (
             ['scheduler.preemption="swap"'],
             'scheduler.preemption is "swap", but memory.allocator = "contiguous" cannot swap: it must be "recompute"',
