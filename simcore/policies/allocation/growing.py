@@ -11,8 +11,8 @@ _LARGEST = 1 << 16
 
 @dataclass
 class Growing(Allocator):
-    """Take a piece as large as a sequence is already whenever that is full, up to a largest one and smaller where there
-    is none, from a buddy allocator: few pieces for long sequences, little waste for short ones.
+    """Take pieces that double in size as a sequence grows, up to a largest one and smaller where there is none,
+    from a buddy allocator: few pieces for long sequences, little waste for short ones.
 
     The buddy allocator is Knowlton's: https://doi.org/10.1145/365628.365655
     """
