@@ -66,6 +66,16 @@ def block_bytes(model: Model, block_size: int, count: int = 1) -> int:
     return block_size * model.table_layers * layer_token_bytes(model) // kv_shards(model, count)
 
 
+def page_tokens(model: Model, page: int, count: int = 1) -> int:
+    """Whole tokens whose keys, or values, of one layer fit into `page` bytes on each of `count` devices.
+
+    vAttention (https://arxiv.org/abs/2405.04437, section 6) has a tensor of keys and one of values for each layer;
+    MLA's latent vectors are one tensor.
+    """
+    tensors = 1 if model.kv_lora_rank else 2
+    return page * tensors * kv_shards(model, count) // layer_token_bytes(model)
+
+
 def attention_workspace(batch: int, heads: int, queries: int, keys: int, dtype: Dtype) -> int:
     """Attention weights of one layer where attention is computed in the standard way, each with each."""
     return batch * heads * queries * keys * DTYPE_BYTES[dtype]

@@ -58,8 +58,14 @@ def _facts(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "samples", f"{moves['copies']:,} blocks copied before a sample wrote into its own"
     mean, peak = _number(memory["used_mean"], ",.1f"), f"{memory['used_peak']:,}"
     yield "blocks used", f"{mean} on average, {peak} at most, of {memory['blocks'] - 1:,}"
-    stored, lost = _share(memory["stored_share"]), _share(memory["internal_share"])
-    yield "pool", f"{stored} holds tokens, {lost} is lost inside blocks, on average"
+    stored, reserved, internal, external = (
+        _share(memory[f"{name}_share"]) for name in ("stored", "reserved", "internal", "external")
+    )
+    between = f", {external} between pieces" if memory["external_share"] else ""
+    yield (
+        "pool",
+        f"{stored} holds tokens, {reserved} is reserved, {internal} is lost inside blocks{between}, on average",
+    )
 
 
 def _number(value: float | None, form: str) -> str:

@@ -52,6 +52,9 @@ class Prepared:
 
 def prepare(scenario: Scenario, checkpoint: Checkpoint) -> Prepared:
     """Put a real model in a scenario: its geometry, its longest sequence. Raises InputError where it cannot be run."""
+    allocator = scenario.memory.allocator.model_dump()["policy"]
+    if allocator != "paged":
+        raise InputError(f'memory.allocator is "{allocator}", but the engine has paged memory only')
     model = scenario.model.resolve()
     blocks = pool_size(scenario).blocks
     longest = min(scenario.max_model_len, checkpoint.shape.max_model_len)

@@ -55,6 +55,29 @@ class Hit(NamedTuple):
     """blocks of the longest prefix that some layers had cached, but not all of them; 0: there was none"""
 
 
+class Usage(NamedTuple):
+    """What the pool is used for while a step runs. Blocks: used + cached + free are all but the null block.
+
+    Slots for tokens: stored + reserved + internal are those of the used blocks, what is shared counted once.
+    """
+
+    used: int
+    """blocks that somebody holds"""
+    cached: int
+    """blocks that nobody holds, but that have content"""
+    free: int
+    """blocks that nobody holds, without content"""
+    stored: int
+    """slots that hold a token once the step is done"""
+    reserved: int
+    """slots that hold none yet, and will hold one that their sequence has still to compute"""
+    internal: int
+    """slots that their sequence will never use: what was reserved or rounded up beyond its end"""
+    external: int
+    """slots of free blocks that are of no use to the head of the queue: it was refused what it asked for, though so
+    many are free, because they do not lie together; else 0"""
+
+
 class Memory(Protocol):
     """Blocks are taken for the tokens of the coming step alone, unless an allocator reserves more."""
 
@@ -134,14 +157,13 @@ class Memory(Protocol):
     def forget(self, sequence: Sequence) -> None:
         """Drop what is kept of a waiting sequence on the host: it will not come back."""
 
-    def fits(self, tokens: int) -> bool:
-        """Whether a sequence of so many tokens could ever be held."""
+    def fits(self, tokens: int, prompt: int) -> bool:
+        """Whether a sequence of so many computed tokens, its prompt among them, could ever be held."""
         ...
 
-    def usage(self, computed: int) -> tuple[int, int, int, int]:
-        """Blocks used, blocks cached and blocks free, and tokens stored in used blocks, those of shared blocks once.
+    def usage(self, computed: int) -> Usage:
+        """What the pool is used for; `computed` is the sum of the running sequences' computed tokens.
 
-        Used: somebody holds it. Cached: nobody does, but it has content. A token counts in each table that has a block
-        for it. `computed` is the sum of the running sequences' computed tokens.
+        A token counts in each table that has a block for it.
         """
         ...

@@ -3,12 +3,18 @@
 from bisect import bisect_right
 from collections.abc import Callable
 
+from simcore.errors import InputError
+from simcore.geometry import page_tokens
 from simcore.memory.base import Memory
+from simcore.memory.contiguous import ContiguousMemory
 from simcore.memory.grouped import GroupedMemory
+from simcore.memory.growing import GrowingMemory
 from simcore.memory.keys import PRIVATE_KEYS, BlockKeys, Key
 from simcore.memory.paged import PagedMemory
 from simcore.memory.pool import BlockPool, HostPool
+from simcore.memory.virtual import VirtualMemory
 from simcore.policies.admission import ADMISSION
+from simcore.policies.allocation import ALLOCATOR, Contiguous, Growing, Virtual
 from simcore.policies.eviction import EVICTION, Setting
 from simcore.policies.eviction.base import NEVER_AGAIN, by_place
 from simcore.policies.eviction.leaves import LeavesFirst
@@ -22,8 +28,20 @@ from simcore.workload import Workload
 def make_memory(
     scenario: Scenario, blocks: int, workload: Workload, timer: StepTimer | None, journal: Journal | None = None
 ) -> Memory:
-    """The memory of a server with so many blocks, empty, for a workload."""
+    """The memory of a server with so many blocks, empty, for a workload. Raises InputError where it cannot serve it."""
     options, scheduler = scenario.memory, scenario.scheduler
+    allocator = ALLOCATOR.make(options.allocator)
+    if not allocator.shares and workload.samples is not None and (workload.samples > 1).any():
+        raise InputError(
+            f'requests of the workload want several samples, and memory.allocator = "{allocator.name}" shares no blocks'
+        )
+    match allocator:
+        case Contiguous():
+            return ContiguousMemory(blocks, options.block_size, allocator, scenario.max_model_len, journal)
+        case Growing():
+            return GrowingMemory(blocks, options.block_size, allocator, journal)
+        case Virtual():
+            return VirtualMemory(blocks, options.block_size, _page_group(scenario, allocator, blocks), journal)
     windows, late = scenario.model.resolve().windows, scheduler.async_scheduling
     keys = BlockKeys(workload, options.block_size, len(windows)) if options.prefix_caching else None
     pool = _pool(scenario, blocks, keys, workload, timer, journal)
@@ -40,6 +58,16 @@ def make_memory(
         )
     host = HostPool(options.swap_blocks or blocks) if scheduler.preemption != "recompute" else None
     return PagedMemory(pool, options.block_size, keys, host, late)
+
+
+def _page_group(scenario: Scenario, allocator: Virtual, blocks: int) -> int:
+    """Whole blocks whose tokens fit into a page of each tensor."""
+    tokens = page_tokens(scenario.model.resolve(), allocator.page << 10, scenario.hardware.count)
+    group = tokens // scenario.memory.block_size
+    if not 0 < group < blocks:
+        few = f"no block of {scenario.memory.block_size} fits into it" if not group else "the pool has fewer"
+        raise InputError(f"memory.allocator.page is {allocator.page} KiB, which is {tokens:,} tokens, and {few}")
+    return group
 
 
 def _pool(

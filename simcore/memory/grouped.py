@@ -7,7 +7,7 @@ have equally many layers, so any block can be any group's. https://docs.vllm.ai/
 from collections.abc import Iterator
 from collections.abc import Sequence as Row
 
-from simcore.memory.base import Growth, Hit, Move, MoveKind
+from simcore.memory.base import Growth, Hit, Move, MoveKind, Usage
 from simcore.memory.keys import BlockKeys, Key, key_in
 from simcore.memory.kinds import Kind, kinds_of
 from simcore.memory.paged import PagedMemory
@@ -168,13 +168,15 @@ class GroupedMemory(PagedMemory):
         if returns:
             self.expect(sequence)
 
-    def fits(self, tokens: int) -> bool:
+    def fits(self, tokens: int, prompt: int) -> bool:
         """A sequence can only be sure to go on after a preemption if it would be admitted as a whole."""
         blocks = -(-tokens // self.block_size)
         return sum(kind.needs(blocks) for kind in self._of) < self.pool.blocks
 
-    def usage(self, computed: int) -> tuple[int, int, int, int]:
-        return super().usage(computed * self.tables)
+    def usage(self, computed: int) -> Usage:
+        """Slots that are empty are not told apart: all count as `internal`."""
+        usage = super().usage(computed * self.tables)
+        return usage._replace(reserved=0, internal=usage.reserved + usage.internal)
 
     def _find(self, kind: Kind, keys: Row[Key], most: int) -> list[list[Block]]:
         """The longest cached prefix of at most `most` blocks: a table for each of a kind's groups, equally long.

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from collections.abc import Sequence as Row
 
-from simcore.memory.base import Growth, Hit, Move, MoveKind
+from simcore.memory.base import Growth, Hit, Move, MoveKind, Usage
 from simcore.memory.keys import PRIVATE_KEYS, BlockKeys, Key
 from simcore.memory.pool import BlockPool, HostPool
 from simcore.policies.eviction import Block
@@ -45,6 +45,7 @@ class PagedMemory:
         self._late = late
         self._promptly = pool.prompt
         self._slots = 0  # tokens that all tables together have room for, shared blocks counted each time
+        self._internal = 0  # slots of theirs that will never hold a token
 
     @property
     def journal(self) -> Journal | None:
@@ -106,6 +107,7 @@ class PagedMemory:
         sequence.tables = [found + blocks]
         sequence.registered = hits
         self._slots += (hits + need) * size
+        self._internal += self._never_used(sequence)
         self._register(sequence, reach)
         return True
 
@@ -127,6 +129,9 @@ class PagedMemory:
             blocks = self.pool.take(need, sequence.id)
             table += blocks
             self._slots += need * self.block_size
+            unused = len(table) * self.block_size - sequence.end
+            if unused >= 0:  # before, all was to be used: it needed more
+                self._internal += unused + 1
             growth.append((0, blocks))
         self._register(sequence, min(reach, sequence.length))
         return growth
@@ -143,6 +148,7 @@ class PagedMemory:
         child.tables = [table.copy()]
         child.registered = parent.registered
         self._slots += len(table) * self.block_size
+        self._internal += self._never_used(child)
         if self._keys is not None:
             self._name(child)
         child.horizon = parent.horizon = parent.computed + 1  # to be asked before either writes
@@ -171,6 +177,7 @@ class PagedMemory:
             pool.publish(table[:registered], sequence.keys[:registered])
         pool.release(table, registered, sequence.id)
         self._slots -= len(table) * self.block_size
+        self._internal -= self._never_used(sequence)
         sequence.tables = [[]]
         sequence.registered = sequence.horizon = 0
         sequence.worth = len(sequence.keys)
@@ -183,14 +190,20 @@ class PagedMemory:
             self.host.give_back(sequence.swapped)
             sequence.swapped, sequence.stored = [], 0
 
-    def fits(self, tokens: int) -> bool:
+    def fits(self, tokens: int, prompt: int) -> bool:
         return tokens <= (self.pool.blocks - 1) * self.block_size
 
-    def usage(self, computed: int) -> tuple[int, int, int, int]:
+    def usage(self, computed: int) -> Usage:
         pool = self.pool
         used = pool.blocks - 1 - pool.free
         # Only whole blocks are shared, so what is empty in a block is empty in one table alone.
-        return used, pool.idle, pool.free - pool.idle, used * self.block_size - (self._slots - computed)
+        empty = self._slots - computed
+        stored, internal = used * self.block_size - empty, self._internal
+        return Usage(used, pool.idle, pool.free - pool.idle, stored, empty - internal, internal, 0)
+
+    def _never_used(self, sequence: Sequence) -> int:
+        """Slots of a sequence's last block behind all that it will ever compute."""
+        return max(len(sequence.tables[0]) * self.block_size - sequence.end + 1, 0)
 
     def _name(self, sequence: Sequence) -> None:
         assert self._keys is not None

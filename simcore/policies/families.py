@@ -15,6 +15,7 @@ from typing import Any
 
 from simcore.errors import InputError
 from simcore.policies.admission import ADMISSION
+from simcore.policies.allocation import ALLOCATOR
 from simcore.policies.base import Family, Policy
 from simcore.policies.eviction import EVICTION
 from simcore.policies.queue import QUEUE
@@ -23,6 +24,7 @@ from simcore.policies.victim import VICTIM
 FAMILIES: dict[str, Family[Any]] = {
     "memory.eviction": EVICTION,
     "memory.admission": ADMISSION,
+    "memory.allocator": ALLOCATOR,
     "scheduler.policy": QUEUE,
     "scheduler.victim": VICTIM,
 }

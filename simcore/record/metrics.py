@@ -16,6 +16,8 @@ from simcore.workload.columns import Workload
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+SLOTS = ("stored", "internal", "reserved", "external")
+"""What slots for tokens are told apart as; the rest is free for anybody."""
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
@@ -191,24 +193,20 @@ def _memory(record: Record, usable: int, block_size: int, begin: int, end: int) 
     """Means over time, idle time included; shares are of the slots for tokens in the whole pool."""
     steps = record.steps
     lasted = (steps["t"] + steps["dt"]).clip(min=begin) - steps["t"].clip(min=begin)
-    used, stored = steps["blocks_used"], steps["tokens_stored"]
-    mean_used = _per(_dot(used, lasted), end - begin)
-    mean_stored = _per(_dot(stored, lasted), end - begin)
-    slots = usable * block_size
+    used, span, slots = steps["blocks_used"], end - begin, usable * block_size
+    means = {name: _per(_dot(steps[f"tokens_{name}"], lasted), span) for name in SLOTS}
     return {
         "blocks": usable + 1,
-        "used_mean": mean_used,
+        "used_mean": _per(_dot(used, lasted), span),
         "used_peak": int(used[lasted > 0].max(initial=0)),
-        "stored_share": None if mean_stored is None else mean_stored / slots,
-        "internal_share": None
-        if mean_used is None or mean_stored is None
-        else (mean_used * block_size - mean_stored) / slots,
-        "reserved_share": 0.0,
+        **{f"{name}_share": None if mean is None else mean / slots for name, mean in means.items()},
     }
 
 
 def _dot(values: Ints, ticks: Ints) -> int:
     """The sum of products, which may exceed 64 bits."""
+    if not values.any():
+        return 0
     return sum(map(mul, values.tolist(), ticks.tolist()))
 
 

@@ -25,6 +25,9 @@ STEP_COLUMNS = (
     "blocks_cached",
     "blocks_free",
     "tokens_stored",
+    "tokens_reserved",
+    "tokens_internal",
+    "tokens_external",
     "query_tokens",
     "hit_tokens",
     "preemptions",
@@ -85,7 +88,7 @@ class Recorder:
 
     def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
         scheduler = self._scheduler
-        used, cached, free, stored = self._memory.usage(plan.held)
+        usage = self._memory.usage(plan.held)
         queried = hit = 0
         for opening in plan.opened.values():
             if opening.parent is None:
@@ -98,10 +101,7 @@ class Recorder:
             len(scheduler.running),
             len(scheduler.waiting),
             plan.tokens,
-            used,
-            cached,
-            free,
-            stored,
+            *usage,
             queried,
             hit,
             len(plan.preempted),

@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import model_validator
 
+from simcore.errors import InputError
 from simcore.policies.admission import ADMISSION, Everything
+from simcore.policies.allocation import ALLOCATOR, Paged
 from simcore.policies.base import Choice, section_of
 from simcore.policies.eviction import EVICTION, LRU
 from simcore.schema import Misfit, Section, key
@@ -13,6 +15,17 @@ from simcore.schema import Misfit, Section, key
 def _utilization(section: dict[str, Any]) -> float | None:
     """Without a number of blocks the pool is derived, as a server does it."""
     return 0.9 if section.get("blocks") is None else None
+
+
+def _caching(section: dict[str, Any]) -> bool:
+    """What shares nothing finds nothing."""
+    allocator = section.get("allocator")
+    return not isinstance(allocator, Section) or shares(allocator)
+
+
+def shares(allocator: Section) -> bool:
+    """Whether blocks can belong to several sequences; see `Allocator`."""
+    return ALLOCATOR[allocator.model_dump()["policy"]].shares
 
 
 class MemorySection(Section):
@@ -33,8 +46,15 @@ class MemorySection(Section):
         le=1,
     )
     block_size: int = key(16, help="Tokens that one block holds.", unit="tokens", ge=1, le=65_536)
+    allocator: Annotated[Section, Choice(ALLOCATOR)] = key(
+        default_factory=section_of(Paged),
+        help="How sequences lie in the pool: a policy's name, or a table with its name and parameters. All but paged "
+        "share nothing: no prefix caching, no parallel samples, no swapping.",
+    )
     prefix_caching: bool = key(
-        True, help="Keep the full blocks of earlier requests so that a prompt with the same beginning can use them."
+        default_factory=_caching,
+        help="Keep the full blocks of earlier requests so that a prompt with the same beginning can use them; only "
+        'allocator = "paged" can, and does so by default.',
     )
     swap_blocks: int = key(
         0,
@@ -82,4 +102,11 @@ class MemorySection(Section):
             raise Misfit(self, {"utilization": "memory.blocks gives the pool's size already; leave one of them out"})
         if self.prefix_retention > 0 and self.prefix_retention % self.block_size:
             raise Misfit(self, {"prefix_retention": f"must be a multiple of memory.block_size ({self.block_size})"})
+        if self.prefix_caching and not shares(self.allocator):
+            name = self.allocator.model_dump()["policy"]
+            raise Misfit(self, {"prefix_caching": f'memory.allocator = "{name}" shares no blocks: it must be false'})
+        try:
+            ALLOCATOR.make(self.allocator)
+        except InputError as error:
+            raise Misfit(self, {"allocator": str(error)}) from None
         return self

@@ -13,7 +13,7 @@ from simcore.policies.queue import LongestPrefixFirst
 from simcore.policies.victim import LowestPriority
 from simcore.scenario.hardware import HardwareSection
 from simcore.scenario.load import make_absolute, override, parse_toml, read_text
-from simcore.scenario.memory import MemorySection
+from simcore.scenario.memory import MemorySection, shares
 from simcore.scenario.metrics import MetricsSection
 from simcore.scenario.model import ModelSection
 from simcore.scenario.presets import ABOUT, read_preset
@@ -102,6 +102,14 @@ class Scenario(Section):
             problems["memory.prefix_retention"] = "no layer of the model has a sliding window: it must be -1 or 0"
         if isinstance(scheduler.policy, section_of(LongestPrefixFirst)) and not self.memory.prefix_caching:
             problems["scheduler.policy"] = "needs memory.prefix_caching = true: otherwise nothing is ever cached"
+        if not shares(self.memory.allocator):
+            name = self.memory.allocator.model_dump()["policy"]
+            if (self.workload.samples or 1) > 1:
+                problems["workload.samples"] = f'memory.allocator = "{name}" shares no blocks: it must be 1'
+            if windows:
+                problems["memory.allocator"] = "a model with sliding-window layers cannot be simulated with that"
+            if scheduler.preemption != "recompute":
+                problems["scheduler.preemption"] = f'memory.allocator = "{name}" cannot swap: it must be "recompute"'
         if problems:
             raise Misfit(self, problems)
         return self

@@ -123,7 +123,7 @@ class Scheduler:
         if request.prompt_len >= self._max_model_len or request.samples > self._options.max_num_seqs:
             return False
         computed = min(request.prompt_len + request.output_len, self._max_model_len) - 1  # the last one never is
-        if self._options.never_fits == "reject" and not self.memory.fits(computed):
+        if self._options.never_fits == "reject" and not self.memory.fits(computed, request.prompt_len):
             return False
         request.live = request.samples
         sequence = self._mint(request)

@@ -4,7 +4,7 @@ Nothing here is shared with the code that is tested, and nothing is clever: gaps
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -29,6 +29,8 @@ class Told:
     status: str
     length: int
     """prompt and outputs so far"""
+    needed: int
+    """tokens that it stores in the end: all but the last one"""
     queue_left: int | None = None
     tokens: list[int] = field(default_factory=list)
     """when each output token was there"""
@@ -97,7 +99,7 @@ class Replay:
             status = "rejected"
         else:
             status = "finished" if f"r{row}" in finished else "unfinished"
-        return Told(arrival, awaited, status, prompt_len)
+        return Told(arrival, awaited, status, prompt_len, needed)
 
     def _arrival(self, row: int, finished: dict[str, int]) -> tuple[int | None, int]:
         """A request that waits for another one comes its delay after the end of that one, served or refused."""
@@ -166,14 +168,23 @@ class Replay:
         return here and request.finished is None and request.table is None and request.status != "rejected"
 
     def _memory(self, running: list[Told]) -> Table:
-        """Who holds which block, and how far it is filled."""
+        """Who holds which block, how far it is filled, and how far it will be."""
         size = self.scenario.memory.block_size
         filled: dict[int, int] = {}
+        to_fill: dict[int, int] = {}
         for request in running:
             for place, block in enumerate(request.table or ()):
                 filled[block] = max(filled.get(block, 0), min(request.computed - place * size, size))
+                to_fill[block] = max(to_fill.get(block, 0), min(request.needed - place * size, size))
         stored = sum(filled.values())
-        return {"blocks_used": len(filled), "tokens_stored": stored, "internal_tokens": len(filled) * size - stored}
+        return {
+            "blocks_used": len(filled),
+            "tokens_stored": stored,
+            "tokens_reserved": sum(to_fill.values()) - stored,
+            "tokens_internal": len(filled) * size - sum(to_fill.values()),
+            "tokens_external": 0,
+            "internal_tokens": len(filled) * size - stored,
+        }
 
     @cached_property
     def table(self) -> list[Table]:
@@ -209,7 +220,10 @@ class Replay:
         late = [request for request in self.requests if request.arrival is not None and request.arrival >= warmup]
         done_late = [r for r in self.requests if r.finished is not None and r.finished >= warmup]
         states = [request.status for request in self.requests]
-        used, stored, peak = self._means(warmup)
+        used, peak = self._mean("blocks_used", warmup), self._peak(warmup)
+        slots = usable * size
+        kinds = ("stored", "internal", "reserved", "external")
+        means = {kind: self._mean(f"tokens_{kind}", warmup) for kind in kinds}
         hit_tokens = sum(sum(request.hits) for request in self.requests)
         summary = {
             "requests": {
@@ -246,9 +260,7 @@ class Replay:
                 "blocks": usable + 1,
                 "used_mean": used,
                 "used_peak": peak,
-                "stored_share": None if stored is None else stored / (usable * size),
-                "internal_share": None if used is None or stored is None else (used * size - stored) / (usable * size),
-                "reserved_share": 0.0,
+                **{f"{kind}_share": None if mean is None else mean / slots for kind, mean in means.items()},
             },
         }
         limits = self.scenario.metrics.slo.model_dump(exclude_none=True)
@@ -265,16 +277,17 @@ class Replay:
         measured = {"ttft": request.ttft, "tpot": request.tpot, "e2e": request.e2e, "itl": longest}
         return request.finished is not None and all((measured[name] or 0) <= limit for name, limit in limits.items())
 
-    def _means(self, warmup: int) -> tuple[float | None, float | None, int]:
-        """Blocks used and tokens stored on average over the time after the warm-up, and the most blocks used in it."""
-        used, stored, peak = 0, 0, 0
+    def _lasted(self, warmup: int) -> Iterator[tuple[Table, int]]:
+        """Each step's row, and how much of it is after the warm-up."""
         for row, begin, end in zip(self.timeline, self.begins, self.ends, strict=True):
-            lasted = max(end, warmup) - max(begin, warmup)
-            used += lasted * row["blocks_used"]
-            stored += lasted * row["tokens_stored"]
-            peak = max(peak, row["blocks_used"] if lasted else 0)
+            yield row, max(end, warmup) - max(begin, warmup)
+
+    def _mean(self, column: str, warmup: int) -> float | None:
         time = self.end - warmup
-        return (used / time, stored / time, peak) if time else (None, None, peak)
+        return sum(row[column] * lasted for row, lasted in self._lasted(warmup)) / time if time else None
+
+    def _peak(self, warmup: int) -> int:
+        return max((row["blocks_used"] for row, lasted in self._lasted(warmup) if lasted), default=0)
 
 
 def ticks(seconds: float) -> int:

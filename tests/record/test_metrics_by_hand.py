@@ -70,8 +70,9 @@ def test_one_request() -> None:
         "used_mean": 3 * 3 / 5,
         "used_peak": 3,
         "stored_share": (10 + 11 + 12) / 5 / 40,
-        "internal_share": pytest.approx((2 + 1 + 0) / 5 / 40),
-        "reserved_share": 0.0,
+        "internal_share": 0.0,
+        "reserved_share": pytest.approx((2 + 1 + 0) / 5 / 40),
+        "external_share": 0.0,
     }
     assert "goodput" not in summary
 

@@ -21,6 +21,7 @@ SCENARIOS = {
     "overload",
     "long-context",
     "parallel-samples",
+    "orca",
     "swapping",
 }
 

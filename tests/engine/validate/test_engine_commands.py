@@ -71,9 +71,10 @@ def test_json_is_all_there_is(folder: Path, scenario: Path, tmp_path: Path, caps
 def test_a_wrong_simulator_is_exit_code_1(
     folder: Path, scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from simcore.memory.base import Usage
     from simcore.memory.paged import PagedMemory
 
-    monkeypatch.setattr(PagedMemory, "usage", lambda self, computed: (1, 0, 0, computed))
+    monkeypatch.setattr(PagedMemory, "usage", lambda self, computed: Usage(1, 0, 0, computed, 0, 0, 0))
     out = tmp_path / "out"
     assert main(["validate", str(scenario), "--model", str(folder), "--no-time", "--out", str(out)]) == 1
     assert json.loads((out / "validation.json").read_text(encoding="utf-8"))["verdict"] == "failed"

@@ -16,7 +16,7 @@ from engine.validate.charts import memory_chart, page
 from engine.validate.report import Row, equal, off
 from engine.validate.run import prepare
 from simcore import InputError, Scenario
-from simcore.memory.base import Hit
+from simcore.memory.base import Hit, Usage
 from simcore.memory.paged import PagedMemory
 from simcore.memory.pool import BlockPool
 from simcore.record.recorder import Recorder
@@ -163,9 +163,11 @@ def counts_a_token_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
 def counts_shared_blocks_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = PagedMemory.usage
 
-    def mutant(self: PagedMemory, computed: int) -> tuple[int, int, int, int]:
-        used, cached, free, stored = usage(self, computed)
-        return used, cached, free, min(computed, used * self.block_size) if computed > stored else stored
+    def mutant(self: PagedMemory, computed: int) -> Usage:
+        found = usage(self, computed)
+        if computed <= found.stored:
+            return found
+        return found._replace(stored=min(computed, found.used * self.block_size))
 
     monkeypatch.setattr(PagedMemory, "usage", mutant)
 
