@@ -84,7 +84,8 @@ class Server:
             )
 
     def release(self, which: int) -> None:
-        self.memory.release(self.live.pop(which % len(self.live)), returns=False)
+        sequence = self.live.pop(which % len(self.live))
+        self.memory.release(sequence, sequence.computed, returns=False)
 
     def state(self) -> tuple[object, dict[int, set[int]]]:
         tables = {sequence.id: set(sequence.tables[0]) for sequence in self.live}
