@@ -2,17 +2,21 @@
 
 from bisect import bisect_right
 from collections.abc import Callable
+from dataclasses import replace
 
+from simcore.errors import InputError
+from simcore.geometry import GIB, as_binary, content_bytes
 from simcore.memory.base import Memory
 from simcore.memory.keys import PRIVATE_KEYS, BlockKeys, Key
 from simcore.memory.paged import PagedMemory
 from simcore.memory.pool import BlockPool, HostPool
+from simcore.memory.tiers import Tier, TieredMemory, TieredPool, Tiers
 from simcore.policies.admission import ADMISSION
 from simcore.policies.eviction import EVICTION, Setting
 from simcore.policies.eviction.base import NEVER_AGAIN
 from simcore.record.journal import Journal
 from simcore.scenario import Scenario
-from simcore.ticks import TICKS_PER_SECOND
+from simcore.ticks import TICKS_PER_SECOND, to_ticks
 from simcore.timing import NO_CHUNKS, Chunks, StepTimer
 from simcore.workload import Workload
 
@@ -23,6 +27,12 @@ def make_memory(
     """The memory of a server with so many blocks, empty, for a workload."""
     options = scenario.memory
     keys = BlockKeys(workload, options.block_size) if options.prefix_caching else None
+    if options.tiers and keys is not None:
+        setting = _setting(scenario, blocks, keys, workload, timer)
+        admission = ADMISSION.make(options.admission)
+        tiers = _tiers(scenario, setting)
+        pool = TieredPool(blocks, EVICTION.make(options.eviction), tiers, journal, admission, setting)
+        return TieredMemory(pool, options.block_size, keys)
     host = HostPool(options.swap_blocks or blocks) if scenario.scheduler.preemption == "swap" else None
     return PagedMemory(_pool(scenario, blocks, keys, workload, timer, journal), options.block_size, keys, host)
 
@@ -35,15 +45,48 @@ def _pool(
     timer: StepTimer | None,
     journal: Journal | None,
 ) -> BlockPool:
-    options, block_size = scenario.memory, scenario.memory.block_size
-    setting = Setting(
+    options = scenario.memory
+    setting = _setting(scenario, blocks, keys, workload, timer)
+    return BlockPool(blocks, EVICTION.make(options.eviction), journal, ADMISSION.make(options.admission), setting)
+
+
+def _setting(
+    scenario: Scenario, blocks: int, keys: BlockKeys | None, workload: Workload, timer: StepTimer | None
+) -> Setting:
+    block_size = scenario.memory.block_size
+    return Setting(
         capacity=blocks - 1,
         seed=scenario.seed,
         block_size=block_size,
         cost=float if timer is None else _cost(timer, block_size),
         next_use=_next_use(keys, len(workload)),
     )
-    return BlockPool(blocks, EVICTION.make(options.eviction), journal, ADMISSION.make(options.admission), setting)
+
+
+def _tiers(scenario: Scenario, setting: Setting) -> Tiers:
+    """The tiers that a scenario lists, empty. Raises InputError for one that has no room for a block."""
+    size = content_bytes(scenario.model.resolve(), scenario.memory.block_size)
+    tiers = []
+    for number, tier in enumerate(scenario.memory.tiers):
+        blocks = tier.blocks or int((tier.capacity or 0) * GIB) // size
+        if not blocks:
+            raise InputError(
+                f"memory.tiers[{number}].capacity is {tier.capacity}, but must have room for a block of "
+                f"{as_binary(size)}, or be given in blocks"
+            )
+        made = Tier(
+            tier.name,
+            blocks,
+            EVICTION.make(tier.eviction),
+            replace(setting, capacity=blocks),
+            on_write=tier.offload == "on-write",
+            blocking=tier.fetch == "blocking",
+            latency=to_ticks(tier.latency),
+            fetch_ticks=to_ticks(size / tier.bandwidth),
+            write_ticks=to_ticks(size / (tier.write_bandwidth or tier.bandwidth)),
+        )
+        tiers.append(made)
+    return Tiers(tiers)
 
 
 def _cost(timer: StepTimer, block_size: int) -> Callable[[int], float]:

@@ -82,6 +82,10 @@ class Scenario(Section):
                 "memory.prefix_caching = false: two requests of equal priority and arrival can then preempt each other "
                 "for ever"
             )
+        if self.memory.tiers and scheduler.preemption == "swap":
+            problems["scheduler.preemption"] = (
+                'must be "recompute" with memory.tiers, which keep what a preempted request has computed'
+            )
         if problems:
             raise Misfit(self, problems)
         return self

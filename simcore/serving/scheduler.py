@@ -17,6 +17,7 @@ from collections import defaultdict, deque
 from operator import attrgetter
 
 from simcore.memory.base import Memory
+from simcore.memory.tiers import TieredMemory, Transfer
 from simcore.scenario.scheduler import SchedulerSection
 from simcore.serving.plan import Opening, Outcome, StepPlan
 from simcore.serving.queues import QUEUES
@@ -87,6 +88,11 @@ class Scheduler:
         self._promised = 0  # seats of branches that have not forked yet from those that run
         self._forked: dict[int, Opening] = {}  # since the last plan
         self._closed: list[int] = []
+        self.tiered = memory if isinstance(memory, TieredMemory) else None
+        """the memory, if there are tiers below its pool"""
+        self.fetching: list[Sequence] = []
+        """who holds blocks, and waits until they have been fetched, in the order in which that began"""
+        self._fetched: list[Sequence] = []  # those of them that can run, in the same order
         self._in_flight: deque[list[Sequence]] = deque()  # of each plan, whom it gives the token after its prompt
 
     def add(self, request: Request) -> bool:
@@ -106,11 +112,11 @@ class Scheduler:
         """All that run or wait, settled."""
         for sequence in self.running:
             sequence.settle(self.steps)
-        return [*self.running, *self.waiting]
+        return [*self.running, *self.fetching, *self.waiting]
 
     def schedule(self, now: Tick) -> StepPlan | None:
         """Plan the step that begins at `now`; None: there is nobody to serve."""
-        requests = len(self.running) + len(self.waiting)
+        requests = len(self.running) + len(self.waiting) + len(self._fetched)
         if not requests:
             return None
         self.memory.turn(self.steps, now)
@@ -125,7 +131,7 @@ class Scheduler:
             longest = self._options.long_prefill_token_threshold
         chunks: dict[Sequence, int] = {}
         self._continue_running(plan, chunks, longest)
-        if self.waiting and not plan.preempted:
+        if (self.waiting or self._fetched) and not plan.preempted:
             self._admit_waiting(plan, chunks, longest, now)
         if self.memory.moves:
             plan.moves, self.memory.moves = self.memory.moves, []
@@ -177,7 +183,23 @@ class Scheduler:
                 if not request.live:
                     request.finished = now
             self.running = [sequence for sequence in self.running if sequence.place != NEVER]
+        if self.tiered:
+            self.tiered.tiers.done(plan.index)
         return ended
+
+    def transfers(self) -> list[Transfer]:
+        """What is to be carried between the pool and its tiers from now on; asked after each `schedule` and `commit`."""
+        return self.tiered.tiers.transfers() if self.tiered else []
+
+    def arrived(self, transfer: Transfer, now: Tick) -> bool:
+        """A transfer has ended at `now`. True: somebody who waited for it can be admitted."""
+        assert self.tiered is not None
+        self.memory.turn(max(self.steps - 1, 0), now)
+        sequence = self.tiered.arrived(transfer, now)
+        if sequence is None:
+            return False
+        self._fetched = [each for each in self.fetching if each is sequence or each in self._fetched]
+        return True
 
     def _mint(self, request: Request, branch: int = 0) -> Sequence:
         self.owners.append(request.row)
@@ -244,27 +266,36 @@ class Scheduler:
                 self._note_ask(sequence)
 
     def _admit_waiting(self, plan: StepPlan, chunks: dict[Sequence, int], longest: int, now: Tick) -> None:
-        """Admit from the head of the queue for as long as slots, budget and blocks last; nobody overtakes."""
+        """Admit from the head of the queue for as long as slots, budget and blocks last; nobody overtakes.
+
+        But who has to wait for a transfer lets the others pass, and has the first claim once it has arrived.
+        """
         options = self._options
         budget = options.max_num_batched_tokens - len(self.running) - _extra(chunks)
-        while budget and self.waiting:
-            sequence = self.waiting.head()
+        while budget and (self._fetched or self.waiting):
+            sequence = self._fetched[0] if self._fetched else self.waiting.head()
             if len(self.running) + self._promised + sequence.forks >= options.max_num_seqs:
                 break
             if sequence is self._refused and self.memory.chances == self._refused_at:
                 break
             hit = self.memory.lookup(sequence)
+            spare = self._watermark if self.running else 0
+            if self.tiered and hit.waits and not self._fetched and self.tiered.fetch(sequence, hit, spare):
+                self.fetching.append(self.waiting.take())
+                continue
             tokens = min(sequence.length - hit.tokens, longest)
             if tokens > budget:
                 if not options.chunked_prefill:
                     break
                 tokens = budget
-            spare = self._watermark if self.running else 0
-            if not self.memory.admit(sequence, tokens, hit, spare, options.reserve_full_prompt):
+            if (hit.waits and not self._fetched) or not self.memory.admit(sequence, tokens, hit, spare, options.reserve_full_prompt):
                 if options.reserve_full_prompt:  # otherwise it depends on the chunk too
                     self._refused, self._refused_at = sequence, self.memory.chances
                 break
-            self.waiting.take()
+            if self._fetched:
+                self.fetching.remove(self._fetched.pop(0))
+            else:
+                self.waiting.take()
             self.running.append(sequence)
             self._prefilling.append(sequence)
             sequence.place = self._admitted
@@ -280,6 +311,7 @@ class Scheduler:
                 request.hit_tokens_first = found
             request.query_tokens += sequence.length
             request.hit_tokens += found
+            request.tier_hit_tokens += hit.fetched
             request.computed_tokens -= hit.tokens  # what it ends with was computed, but for this
             tables = [table.copy() for table in sequence.tables]
             plan.opened[sequence.id] = Opening(

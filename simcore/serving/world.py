@@ -12,7 +12,9 @@ from typing import Protocol
 import numpy as np
 import simpy
 
+from simcore.memory.tiers import Transfer
 from simcore.serving.executor import Executor
+from simcore.serving.links import Links
 from simcore.serving.plan import StepPlan
 from simcore.serving.request import Request, Sequence, served
 from simcore.serving.scheduler import Scheduler
@@ -71,6 +73,7 @@ class Server:
         self._on_end = on_end
         self._max_steps = max_steps
         self._work = env.event()
+        self._links = Links(env, self._arrived)
         self.stopping = False
         """The step it is in, if any, is its last."""
         self.stopped = False
@@ -83,9 +86,17 @@ class Server:
         accepted = self.scheduler.add(request)
         for observer in self._observers:
             observer.arrived(request, accepted)
-        if accepted and not self._work.triggered:
-            self._work.succeed()
+        if accepted:
+            self._wake()
         return accepted
+
+    def _wake(self) -> None:
+        if not self._work.triggered:
+            self._work.succeed()
+
+    def _arrived(self, transfer: Transfer) -> None:
+        if self.scheduler.arrived(transfer, int(self._env.now)):
+            self._wake()
 
     def _serve(self) -> Events:
         env, scheduler, executor, observers = self._env, self.scheduler, self._executor, self._observers
@@ -95,16 +106,19 @@ class Server:
             if plan is None:
                 yield from self._wait()
                 continue
+            there = self._links.carry(scheduler.transfers())
             executor.submit(plan)
             outcome = executor.collect()
-            ticks = min(outcome.ticks, MAX_TICKS - start)
-            if ticks < outcome.ticks:
+            lasts = max(outcome.ticks, there - start)
+            ticks = min(lasts, MAX_TICKS - start)
+            if ticks < lasts:
                 self.stopping = self.out_of_time = True
             for observer in observers:
                 observer.planned(plan, start, ticks)
             if ticks:
                 yield Pause(env, ticks)
             ended = scheduler.commit(plan, outcome, int(env.now))
+            self._links.carry(scheduler.transfers())
             for observer in observers:
                 observer.committed(plan, ended)
             if ended:
