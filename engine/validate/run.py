@@ -52,6 +52,11 @@ class Prepared:
 
 def prepare(scenario: Scenario, checkpoint: Checkpoint) -> Prepared:
     """Put a real model in a scenario: its geometry, its longest sequence. Raises InputError where it cannot be run."""
+    if scenario.memory.tiers:
+        raise InputError(
+            "memory.tiers cannot be validated: the engine has no memory below its pool; leave the tiers out, as with "
+            "--set memory.tiers=[]"
+        )
     model = scenario.model.resolve()
     blocks = pool_size(scenario).blocks
     longest = min(scenario.max_model_len, checkpoint.shape.max_model_len)
