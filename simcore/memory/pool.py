@@ -110,6 +110,7 @@ class BlockPool:
         woken = [block for block in blocks if not holders[block]]
         for block in blocks:
             holders[block] += 1
+        self.use.place = self.use.before = 0
         self.eviction.shared(blocks, keys, woken, self.use)
         self.idle -= len(woken)
         self.free -= len(woken)

@@ -170,10 +170,12 @@ class Tier:
         return [(key, self._content.pop(key)) for key in keys]
 
     def _pin(self, keys: list[Key]) -> None:
-        woken = [key for key in keys if key not in self._pins]
+        use = self.use
         for key in keys:
-            self._pins[key] = self._pins.get(key, 0) + 1
-        self.eviction.shared(keys, keys, woken, self.use)
+            pins = self._pins.get(key, 0)
+            self._pins[key] = pins + 1
+            use.place, use.before = self._content[key]
+            self.eviction.shared([key], [key], [] if pins else [key], use)
 
     def _unpin(self, keys: list[Key]) -> None:
         use = self.use

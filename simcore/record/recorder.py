@@ -153,7 +153,8 @@ class Recorder:
                 own = levels[number * width : (number + 1) * width]
                 tiers[tier.name] = dict(zip(TIER_COLUMNS, own, strict=True))
                 for name in ("hits", "evictions", "skipped"):
-                    tiers[tier.name][name] = np.diff(tiers[tier.name][name], prepend=0)
+                    total = np.append(tiers[tier.name][name][:-1], getattr(tier, name))  # the last step's end included
+                    tiers[tier.name][name] = np.diff(total, prepend=0)[: self._committed]
             transfers = self._tiers.log.columns(TRANSFER_COLUMNS)
 
         closed = self._requests.take(REQUEST_COLUMNS)

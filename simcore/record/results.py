@@ -88,11 +88,12 @@ class Results:
                 "preemptions": columns["preemptions"],
                 "hit_tokens_first": columns["hit_tokens_first"],
                 "hit_tokens": columns["hit_tokens"],
-                "tier_hit_tokens": columns["tier_hit_tokens"],
                 "computed_tokens": columns["computed_tokens"],
                 "output_tokens": columns["output_tokens"],
             }
         )
+        if self.record.tiers:
+            frame = frame.with_columns(tier_hit_tokens=columns["tier_hit_tokens"])
         return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
 
     @cached_property

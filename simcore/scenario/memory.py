@@ -35,9 +35,7 @@ class TierSection(Section):
     write_bandwidth: float | None = key(
         None, help="Rate of writing blocks to it; by default that of fetching.", unit="B/s", ge=1e3, le=1e18
     )
-    latency: float = key(
-        0.0, help="What every transfer takes besides, in either direction.", unit="s", ge=0, le=3600
-    )
+    latency: float = key(0.0, help="What every transfer takes besides, in either direction.", unit="s", ge=0, le=3600)
     offload: Literal["on-evict", "on-write"] = key(
         "on-evict",
         help="When a block is copied into it. on-evict: when the tier above evicts it, the pool for the first tier; "

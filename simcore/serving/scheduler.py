@@ -188,7 +188,7 @@ class Scheduler:
         return ended
 
     def transfers(self) -> list[Transfer]:
-        """What is to be carried between the pool and its tiers from now on; asked after each `schedule` and `commit`."""
+        """What is to be carried between the pool and its tiers; asked after each `schedule` and each `commit`."""
         return self.tiered.tiers.transfers() if self.tiered else []
 
     def arrived(self, transfer: Transfer, now: Tick) -> bool:
@@ -288,7 +288,9 @@ class Scheduler:
                 if not options.chunked_prefill:
                     break
                 tokens = budget
-            if (hit.waits and not self._fetched) or not self.memory.admit(sequence, tokens, hit, spare, options.reserve_full_prompt):
+            if (hit.waits and not self._fetched) or not self.memory.admit(
+                sequence, tokens, hit, spare, options.reserve_full_prompt
+            ):
                 if options.reserve_full_prompt:  # otherwise it depends on the chunk too
                     self._refused, self._refused_at = sequence, self.memory.chances
                 break

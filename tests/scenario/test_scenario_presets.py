@@ -22,6 +22,7 @@ SCENARIOS = {
     "long-context",
     "parallel-samples",
     "swapping",
+    "tiers",
 }
 
 

@@ -84,7 +84,7 @@ class EvictionOrder(Policy, ABC):
 
     @abstractmethod
     def shared(self, blocks: Sequence[Block], names: Sequence[Name], woken: Sequence[Block], use: Use) -> None:
-        """One more sequence holds these blocks, its first ones; those that were `woken` had been idle."""
+        """One more sequence holds these blocks; those that were `woken` had been idle. `use` is that of the first."""
 
     @abstractmethod
     def released(self, blocks: Sequence[Block], use: Use) -> None:
@@ -180,7 +180,6 @@ class Eviction(EvictionOrder):
 
     def shared(self, blocks: Sequence[Block], names: Sequence[Name], woken: Sequence[Block], use: Use) -> None:
         self.held.update(zip(blocks, names, strict=True))
-        use.place = use.before = 0
         for block, name in zip(blocks, names, strict=True):
             if self.foresees:
                 use.next = self._next_use(name, use.row)
