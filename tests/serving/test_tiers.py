@@ -4,6 +4,7 @@ By hand: a block is 4 tokens of 256 bytes, 1 KiB; at 4 KiB/s it takes 1/4 s, and
 takes every step. What is not said otherwise is a pool of 4 blocks.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -280,6 +281,29 @@ def test_nothing_leaks_whatever_happens() -> None:
 
     check()
     assert min(reached.values()) >= 3, reached
+
+
+@settings(max_examples=100)
+@given(workloads(), st.integers(1, 8), st.sampled_from(["on-evict", "on-write"]), st.integers(0, 2))
+def test_a_pool_with_room_below_it_finds_what_a_pool_of_that_size_would(
+    workload: Workload, block_size: int, offload: str, waiting: int
+) -> None:
+    """One request at a time, and links that take no time: what has left the pool is in one of the tiers."""
+    alone = replace(workload, arrival=np.arange(len(workload)) * 100.0, after=None)
+    tier = {"blocks": 10_000, "bandwidth": 1e18, "offload": offload}
+    fetch = ["overlapped", "blocking", "blocking"][waiting]
+    options = {"model": MODEL, "timing": {"model": "constant", "step": 0.01}, "scheduler": {"max_model_len": 100}}
+    small = {"blocks": 1 + -(-60 // block_size), "tiers": [tier | {"name": "host", "fetch": fetch}]}
+    if waiting == 2:  # a small tier hands on what it evicts
+        small["tiers"].insert(0, tier | {"name": "near", "blocks": 60, "offload": "on-evict"})
+    large = {"blocks": 10_000}
+    below, all_in_one = (
+        simulate(
+            Scenario.model_validate(options | {"memory": memory | {"block_size": block_size}}), workload=alone
+        ).record.requests
+        for memory in (small, large)
+    )
+    assert (below["hit_tokens"] + below["tier_hit_tokens"] == all_in_one["hit_tokens"]).all()
 
 
 def test_no_tiers_are_no_tiers() -> None:
