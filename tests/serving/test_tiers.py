@@ -164,6 +164,13 @@ def test_the_host_evicts_to_the_disk() -> None:
     assert moved["key"].to_list()[-3:] == first
 
 
+def test_the_tail_of_a_chain_goes_first() -> None:
+    """The host holds six: four more push the third block of source 1 out, and after its next use the second one."""
+    host = HOST | {"blocks": 6, "offload": "on-write"}
+    results = run((0, 1, 12), (10, 2, 16), (20, 1, 13), (30, 3, 16), (40, 1, 13), tiers=(host,))
+    assert seconds(results, "tier_hit_tokens") == [0, 0, 8, 0, 4]
+
+
 def test_a_hit_goes_on_from_the_pool_to_the_tiers() -> None:
     """The first block of source 1 is used again and stays, the two behind it are evicted."""
     results = run((0, 1, 12), (5, 1, 5), (10, 2, 12), (20, 1, 13))
