@@ -187,6 +187,11 @@ class Scheduler:
             self.tiered.tiers.done(plan.index)
         return ended
 
+    @property
+    def awaits(self) -> bool:
+        """Whether a transfer is under way after which somebody can be admitted."""
+        return len(self.fetching) > len(self._fetched)
+
     def transfers(self) -> list[Transfer]:
         """What is to be carried between the pool and its tiers; asked after each `schedule` and each `commit`."""
         return self.tiered.tiers.transfers() if self.tiered else []

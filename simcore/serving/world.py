@@ -127,8 +127,8 @@ class Server:
                 yield Pause(env)  # somebody may have waited for the end of one, and arrive at once
             if plan.index + 1 == self._max_steps:
                 self.stopping = True
-            elif plan.stalled:
-                yield from self._wait()  # only another arrival can change anything
+            elif plan.stalled or (scheduler.awaits and not plan.rows):
+                yield from self._wait()  # only another arrival can change anything, of a request or of a transfer
         self.stopped = True
 
     def _wait(self) -> Events:

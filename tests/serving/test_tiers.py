@@ -31,6 +31,7 @@ def run(
     tiers: tuple[dict[str, Any], ...] = (HOST,),
     blocks: int = 5,
     scheduler: dict[str, Any] | None = None,
+    step: float = 1.0,
     **options: Any,
 ) -> Results:
     """Requests are (arrival, source of its prompt, prompt) and want one token; with source 0 nobody shares theirs."""
@@ -40,7 +41,7 @@ def run(
             "model": MODEL,
             "memory": {"blocks": blocks, "block_size": 4, "tiers": tiers},
             "scheduler": {"max_model_len": 1000} | (scheduler or {}),
-            "timing": {"model": "constant", "step": 1.0},
+            "timing": {"model": "constant", "step": step},
         }
     )
     named = source > 0
@@ -135,6 +136,18 @@ def test_others_run_while_one_waits_and_it_takes_no_seat() -> None:
     assert seconds(results, "ttft") == [1, 1, 2.5, 1]
     later = run(*requests[:3], (20.75, 0, 4), scheduler={"max_num_seqs": 1})
     assert seconds(later, "ttft") == [1, 1, 2.75, 1], "there is one seat, and it is taken until 21.75"
+
+
+def test_who_gives_way_to_nobody_waits_for_the_transfer_that_holds_the_blocks() -> None:
+    """Four of eight blocks are fetched into, and the other request needs five, though it is admitted for the first.
+
+    Steps take no time: tried again at once, it would be preempted and admitted for ever.
+    """
+    scheduler = {"max_num_seqs": 2, "max_num_batched_tokens": 4, "reserve_full_prompt": False}
+    requests = ((0, 1, 12), (10, 2, 32), (20, 1, 13), (20, 0, 20))
+    results = run(*requests, blocks=9, step=0.0, scheduler=scheduler)
+    assert seconds(results, "ttft") == [0, 0, 1.75, 1.75]
+    assert seconds(results, "preemptions") == [0, 0, 0, 1]
 
 
 def test_a_write_through_begins_when_the_step_is_done() -> None:
