@@ -76,6 +76,11 @@ def page_tokens(model: Model, page: int, count: int = 1) -> int:
     return page * tensors * kv_shards(model, count) // layer_token_bytes(model)
 
 
+def content_bytes(model: Model, block_size: int) -> int:
+    """What a block holds of all layers, on all devices together, each part once: what there is to keep elsewhere."""
+    return block_size * token_bytes(model)
+
+
 def attention_workspace(batch: int, heads: int, queries: int, keys: int, dtype: Dtype) -> int:
     """Attention weights of one layer where attention is computed in the standard way, each with each."""
     return batch * heads * queries * keys * DTYPE_BYTES[dtype]

@@ -67,6 +67,7 @@ class Simulation:
             swap_pays=_swap_pays(scenario, timer) if scenario.scheduler.preemption == "cheaper" else None,
         )
         beams = BeamSearch(self.workload, scenario.seed) if self.workload.beam_switch else None
+        self._tier_blocks = tuple(tier.blocks for tier in scheduler.tiered.tiers) if scheduler.tiered else ()
         self._recorder = Recorder(scheduler, len(self.workload))
         watching: list[Observer] = [self._recorder, *observers]
         if step_log is not None and self._journal is not None:
@@ -95,6 +96,7 @@ class Simulation:
             self._recorder.finish(),
             blocks_in_pool=self.pool.blocks,
             journal=self._journal if self._with_journal else None,
+            tier_blocks=self._tier_blocks,
             interrupted=self._interrupted,
             out_of_time=self._world.out_of_time,
         )

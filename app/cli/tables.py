@@ -51,6 +51,13 @@ def _facts(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
         )
     hit = _share(hits["hit_tokens"] / hits["query_tokens"] if hits["query_tokens"] else None)
     yield "prefix cache", f"{hit} of the tokens looked up were hit, {summary['evictions']:,} blocks evicted"
+    for tier in summary.get("tiers", ()):
+        busy = _share(tier["fetch_busy_share"])
+        yield (
+            f"tier {tier['name']}",
+            f"{tier['hits']:,} blocks hit, {tier['offloaded']:,} written, {tier['evicted']:,} evicted, of "
+            f"{tier['blocks']:,}; {busy} of the time something was fetched",
+        )
     moves = summary["moves"]
     swapped = f", {moves['swaps_out']:,} blocks swapped out and {moves['swaps_in']:,} in" if moves["swaps_out"] else ""
     yield "preemptions", f"{summary['preemptions']:,}{swapped}"

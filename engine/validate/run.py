@@ -55,6 +55,11 @@ def prepare(scenario: Scenario, checkpoint: Checkpoint) -> Prepared:
     allocator = scenario.memory.allocator.model_dump()["policy"]
     if allocator != "paged":
         raise InputError(f'memory.allocator is "{allocator}", but the engine has paged memory only')
+    if scenario.memory.tiers:
+        raise InputError(
+            "memory.tiers cannot be validated: the engine has no memory below its pool; leave the tiers out, as with "
+            "--set memory.tiers=[]"
+        )
     model = scenario.model.resolve()
     blocks = pool_size(scenario).blocks
     longest = min(scenario.max_model_len, checkpoint.shape.max_model_len)

@@ -1,6 +1,7 @@
 """What the scheduler asks of a memory, whatever lies below: paged pool, radix tree or contiguous slots."""
 
 from collections.abc import Iterator
+from collections.abc import Sequence as Row
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -53,6 +54,12 @@ class Hit(NamedTuple):
     """of the host: what follows, swapped out when the sequence was preempted"""
     junction: int = 0
     """blocks of the longest prefix that some layers had cached, but not all of them; 0: there was none"""
+    fetched: int = 0
+    """tokens that are found in lower tiers, behind those of the prefix cache"""
+    tiers: Row[int] = ()
+    """the number of the tier that each block of them comes from"""
+    waits: bool = False
+    """the sequence is to be admitted when they have been fetched, not before"""
 
 
 class Usage(NamedTuple):

@@ -2,9 +2,10 @@
 
 from bisect import bisect_right
 from collections.abc import Callable
+from dataclasses import replace
 
 from simcore.errors import InputError
-from simcore.geometry import page_tokens
+from simcore.geometry import GIB, as_binary, content_bytes, page_tokens
 from simcore.memory.base import Memory
 from simcore.memory.contiguous import ContiguousMemory
 from simcore.memory.grouped import GroupedMemory
@@ -12,6 +13,7 @@ from simcore.memory.growing import GrowingMemory
 from simcore.memory.keys import PRIVATE_KEYS, BlockKeys, Key
 from simcore.memory.paged import PagedMemory
 from simcore.memory.pool import BlockPool, HostPool
+from simcore.memory.tiers import Tier, TieredMemory, TieredPool, Tiers
 from simcore.memory.virtual import VirtualMemory
 from simcore.policies.admission import ADMISSION
 from simcore.policies.allocation import ALLOCATOR, Contiguous, Growing, Virtual
@@ -20,7 +22,7 @@ from simcore.policies.eviction.base import NEVER_AGAIN, by_place
 from simcore.policies.eviction.leaves import LeavesFirst
 from simcore.record.journal import Journal
 from simcore.scenario import Scenario
-from simcore.ticks import TICKS_PER_SECOND
+from simcore.ticks import TICKS_PER_SECOND, to_ticks
 from simcore.timing import NO_CHUNKS, Chunks, StepTimer
 from simcore.workload import Workload
 
@@ -56,6 +58,9 @@ def make_memory(
             step_tokens=scheduler.max_num_batched_tokens,
             late=late,
         )
+    if isinstance(pool, TieredPool):
+        assert keys is not None
+        return TieredMemory(pool, options.block_size, keys)
     host = HostPool(options.swap_blocks or blocks) if scheduler.preemption != "recompute" else None
     return PagedMemory(pool, options.block_size, keys, host, late)
 
@@ -78,20 +83,55 @@ def _pool(
     timer: StepTimer | None,
     journal: Journal | None,
 ) -> BlockPool:
-    options, block_size = scenario.memory, scenario.memory.block_size
-    setting = Setting(
+    """The pool, and the tiers below it, if there are any."""
+    options = scenario.memory
+    setting = _setting(scenario, blocks, keys, workload, timer)
+    eviction, admission = EVICTION.make(options.eviction), ADMISSION.make(options.admission)
+    if options.structure == "radix":
+        eviction = LeavesFirst(eviction)
+    if options.tiers:
+        return TieredPool(blocks, eviction, _tiers(scenario, setting), journal, admission, setting)
+    windows = any(scenario.model.resolve().windows)
+    return BlockPool(blocks, eviction, journal, admission, setting, enter_private=windows)
+
+
+def _setting(
+    scenario: Scenario, blocks: int, keys: BlockKeys | None, workload: Workload, timer: StepTimer | None
+) -> Setting:
+    block_size = scenario.memory.block_size
+    return Setting(
         capacity=blocks - 1,
         seed=scenario.seed,
         block_size=block_size,
         cost=by_place if timer is None else _cost(timer, block_size),
         next_use=_next_use(keys, len(workload)),
     )
-    eviction = EVICTION.make(options.eviction)
-    if options.structure == "radix":
-        eviction = LeavesFirst(eviction)
-    admission = ADMISSION.make(options.admission)
-    windows = any(scenario.model.resolve().windows)
-    return BlockPool(blocks, eviction, journal, admission, setting, enter_private=windows)
+
+
+def _tiers(scenario: Scenario, setting: Setting) -> Tiers:
+    """The tiers that a scenario lists, empty. Raises InputError for one that has no room for a block."""
+    size = content_bytes(scenario.model.resolve(), scenario.memory.block_size)
+    tiers = []
+    for number, tier in enumerate(scenario.memory.tiers):
+        blocks = tier.blocks or int((tier.capacity or 0) * GIB) // size
+        if not blocks:
+            raise InputError(
+                f"memory.tiers[{number}].capacity is {tier.capacity}, but must have room for a block of "
+                f"{as_binary(size)}, or be given in blocks"
+            )
+        made = Tier(
+            tier.name,
+            blocks,
+            EVICTION.make(tier.eviction),
+            replace(setting, capacity=blocks),
+            on_write=tier.offload == "on-write",
+            blocking=tier.fetch == "blocking",
+            latency=to_ticks(tier.latency),
+            fetch_ticks=to_ticks(size / tier.bandwidth),
+            write_ticks=to_ticks(size / (tier.write_bandwidth or tier.bandwidth)),
+        )
+        tiers.append(made)
+    return Tiers(tiers)
 
 
 def _cost(timer: StepTimer, block_size: int) -> Callable[[int], float]:

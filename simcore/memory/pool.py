@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import ClassVar
 
 from simcore.memory.keys import PRIVATE_KEYS, Key
 from simcore.policies.admission import Admission, Everything
@@ -28,6 +29,9 @@ class BlockPool:
     Branches of one request hold the same blocks, the last one half full among them: who is about to write into a block
     that others hold too takes a copy of its own first (copy-on-write: https://arxiv.org/abs/2309.06180, section 4.4).
     """
+
+    keeps_private: ClassVar[bool] = False
+    """whether private blocks are entered in the map of keys at once, as a journal wants it"""
 
     def __init__(
         self,
@@ -157,7 +161,7 @@ class BlockPool:
             blocks = blocks[: self._count_admitted(keys)]
             keys = keys[: len(blocks)]
         self.eviction.registered(blocks, keys, self.use)
-        everything = self._enter_private
+        everything = self._enter_private or self.keeps_private
         if entries := [(b, key) for b, key in zip(blocks, keys, strict=True) if everything or key < PRIVATE_KEYS]:
             self._enter(entries)
         if self.journal is not None:

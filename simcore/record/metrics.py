@@ -1,6 +1,7 @@
 """From a record to numbers: latencies of each request, percentiles, and what the memory was used for."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import mul
 from typing import Any
@@ -126,7 +127,15 @@ class TokenGaps:
 
 
 def summarize(
-    record: Record, workload: Workload, *, blocks: int, block_size: int, warmup: float, slo: dict[str, float]
+    record: Record,
+    workload: Workload,
+    *,
+    blocks: int,
+    block_size: int,
+    warmup: float,
+    slo: dict[str, float],
+    tier_blocks: Sequence[int] = (),
+    block_bytes: int = 0,
 ) -> dict[str, Any]:
     """The summary of a run; see docs/results.md for each number.
 
@@ -177,6 +186,11 @@ def summarize(
         "queue": _spread(times.queue[late]),
         "memory": _memory(record, blocks - 1, block_size, warmup_ticks, end_ticks),
     }
+    if record.tiers:
+        summary["tiers"] = [
+            _tier(record, number, name, blocks, block_size, block_bytes, warmup_ticks, end_ticks)
+            for number, (name, blocks) in enumerate(zip(record.tiers, tier_blocks, strict=True))
+        ]
     if slo:
         measured = {"ttft": times.ttft, "tpot": times.tpot, "itl": gaps.longest(), "e2e": times.e2e}
         good = late & (status == FINISHED)
@@ -201,6 +215,28 @@ def _memory(record: Record, usable: int, block_size: int, begin: int, end: int) 
         "used_peak": int(used[lasted > 0].max(initial=0)),
         **{f"{name}_share": None if mean is None else mean / slots for name, mean in means.items()},
     }
+
+
+def _tier(
+    record: Record, number: int, name: str, blocks: int, block_size: int, block_bytes: int, begin: int, end: int
+) -> dict[str, Any]:
+    """What a tier below the pool was good for; means and shares are of the time after the warm-up."""
+    levels, transfers = record.tiers[name], record.transfers
+    hits = int(levels["hits"].sum())
+    tier: dict[str, Any] = {"name": name, "blocks": blocks, "hits": hits, "hit_tokens": hits * block_size}
+    busy = {}
+    for direction, fetch in (("fetched", 1), ("offloaded", 0)):
+        own = (transfers["tier"] == number) & (transfers["fetch"] == fetch)
+        tier[direction] = int(transfers["blocks"][own].sum())
+        lasted = transfers["ended"][own].clip(begin, end) - transfers["began"][own].clip(begin, end)
+        busy[direction] = _per(int(lasted.sum()), end - begin)
+    tier |= {"evicted": int(levels["evictions"].sum()), "skipped": int(levels["skipped"].sum())}
+    tier |= {"bytes_fetched": tier["fetched"] * block_bytes, "bytes_offloaded": tier["offloaded"] * block_bytes}
+    tier |= {"fetch_busy_share": busy["fetched"], "offload_busy_share": busy["offloaded"]}
+    steps = record.steps
+    until = np.append(steps["t"][1:], end)  # idle time included: nothing but arrivals happens then
+    lasted = until.clip(min=begin) - steps["t"].clip(min=begin)
+    return tier | {"used_mean": _per(_dot(levels["blocks"], lasted), end - begin)}
 
 
 def _dot(values: Ints, ticks: Ints) -> int:

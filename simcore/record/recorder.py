@@ -1,12 +1,13 @@
 """What was seen, in columns: one row a step, one row a request."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simcore.memory.base import MoveKind
+from simcore.memory.tiers import TRANSFER_COLUMNS
 from simcore.record.rows import Rows
 from simcore.serving.plan import StepPlan
 from simcore.serving.request import NEVER, Request, Sequence, served
@@ -47,10 +48,12 @@ REQUEST_COLUMNS = (
     "query_tokens",
     "hit_tokens_first",
     "hit_tokens",
+    "tier_hit_tokens",
     "computed_tokens",
     "output_tokens",
     "samples",
 )
+TIER_COLUMNS = ("blocks", "hits", "evictions", "skipped", "fetching", "writing")
 _NO_MOVES: Counter[MoveKind] = Counter()
 FINISHED, REJECTED, UNFINISHED = range(3)
 STATUS = ("finished", "rejected", "unfinished")
@@ -68,6 +71,12 @@ class Record:
     """[spans, 4] row of a request, sequence, first step, steps: each of these steps gave the sequence a token"""
     sequences: Ticks
     """[sequences] row of the request that each sequence belongs to"""
+    fetching: Ticks | None = None
+    """[steps] requests that waited for a transfer; None: there are no tiers below the pool"""
+    tiers: dict[str, dict[str, Ticks]] = field(default_factory=dict)
+    """of each tier by its name, from near to far, a column of [steps] for each of `TIER_COLUMNS`"""
+    transfers: dict[str, Ticks] = field(default_factory=dict)
+    """a column of [transfers] for each of `TRANSFER_COLUMNS`, in the order of arrival"""
 
 
 class Recorder:
@@ -79,6 +88,8 @@ class Recorder:
         self._steps = Rows(len(STEP_COLUMNS))
         self._requests = Rows(len(REQUEST_COLUMNS))
         self._streaks = Rows(4)
+        self._tiers = scheduler.tiered.tiers if scheduler.tiered else None
+        self._levels = Rows(1 + len(TIER_COLUMNS) * len(self._tiers or ()))
         self._total = requests
         self._committed = 0
 
@@ -99,7 +110,7 @@ class Recorder:
             start,
             ticks,
             len(scheduler.running),
-            len(scheduler.waiting),
+            len(scheduler.waiting) + len(scheduler.fetching),
             plan.tokens,
             *usage,
             queried,
@@ -110,6 +121,11 @@ class Recorder:
             moves[MoveKind.SWAP_IN],
             self._memory.evictions,
         )
+        if self._tiers:
+            levels = [len(scheduler.fetching)]
+            for tier in self._tiers:
+                levels += len(tier), tier.hits, tier.evictions, tier.skipped, tier.fetching, tier.writing
+            self._levels.append(*levels)
 
     def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
         self._committed = plan.index + 1
@@ -129,6 +145,18 @@ class Recorder:
         steps = {name: column[: self._committed] for name, column in self._steps.take(STEP_COLUMNS).items()}
         steps["evictions"] = np.diff(steps["evictions"], prepend=0)
 
+        fetching, tiers, transfers = None, {}, {}
+        if self._tiers is not None:
+            fetching, *levels = self._levels.table()[: self._committed].T
+            width = len(TIER_COLUMNS)
+            for number, tier in enumerate(self._tiers):
+                own = levels[number * width : (number + 1) * width]
+                tiers[tier.name] = dict(zip(TIER_COLUMNS, own, strict=True))
+                for name in ("hits", "evictions", "skipped"):
+                    total = np.append(tiers[tier.name][name][:-1], getattr(tier, name))  # the last step's end included
+                    tiers[tier.name][name] = np.diff(total, prepend=0)[: self._committed]
+            transfers = self._tiers.log.columns(TRANSFER_COLUMNS)
+
         closed = self._requests.take(REQUEST_COLUMNS)
         requests = {}
         for name, column in closed.items():
@@ -136,7 +164,8 @@ class Recorder:
             requests[name][closed["row"]] = column
         requests["row"] = np.arange(self._total)
 
-        return Record(steps, requests, self._streaks.table(), np.array(self._scheduler.owners, np.int64))
+        owners = np.array(self._scheduler.owners, np.int64)
+        return Record(steps, requests, self._streaks.table(), owners, fetching, tiers, transfers)
 
     def _close(self, request: Request, status: int) -> None:
         self._requests.append(
@@ -150,6 +179,7 @@ class Recorder:
             request.query_tokens,
             request.hit_tokens_first,
             request.hit_tokens,
+            request.tier_hit_tokens,
             request.computed_tokens,
             request.output_tokens,
             request.samples,

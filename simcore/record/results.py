@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simcore.geometry import content_bytes
 from simcore.record import metrics
 from simcore.record.journal import NOBODY, Event, Journal
 from simcore.record.recorder import STATUS, STEP_COLUMNS, UNFINISHED, Record
@@ -27,6 +28,8 @@ class Results:
     blocks_in_pool: int
     """the null block included"""
     journal: Journal | None = None
+    tier_blocks: tuple[int, ...] = ()
+    """the size of each tier below the pool"""
     interrupted: bool = False
     """somebody ended the run before it was over; what is here is whole, up to then"""
     out_of_time: bool = False
@@ -56,6 +59,8 @@ class Results:
             block_size=self.scenario.memory.block_size,
             warmup=wanted.warmup,
             slo=wanted.slo.model_dump(exclude_none=True),
+            tier_blocks=self.tier_blocks,
+            block_bytes=content_bytes(self.scenario.model.resolve(), self.scenario.memory.block_size),
         )
 
     @cached_property
@@ -87,6 +92,8 @@ class Results:
                 "output_tokens": columns["output_tokens"],
             }
         )
+        if self.record.tiers:
+            frame = frame.with_columns(tier_hit_tokens=columns["tier_hit_tokens"])
         return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
 
     @cached_property
@@ -96,6 +103,10 @@ class Results:
 
         steps, block_size = self.record.steps, self.scenario.memory.block_size
         columns = {"step": np.arange(len(steps["t"]))} | {name: steps[name] for name in STEP_COLUMNS}
+        if self.record.fetching is not None:
+            columns["fetching"] = self.record.fetching
+        for tier, levels in self.record.tiers.items():
+            columns |= {f"tier_{tier}_{name}": column for name, column in levels.items()}
         return pl.DataFrame(columns).with_columns(
             pl.col("t", "dt") / TICKS_PER_SECOND,
             (pl.col("blocks_used") * block_size - pl.col("tokens_stored")).alias("internal_tokens"),

@@ -67,15 +67,15 @@ def template(preset: str, name: str) -> str:
     lines += ["", f"name = {toml_value(name)}"]
     table = ""
     for line in preset_text("scenarios", about["name"]).splitlines():
-        match = re.match(r"\[([\w.]+)\]|(\w+) =", line)
-        if match and match[2]:
-            if not table and match[2] in ABOUT:
+        match = re.match(r"\[([\w.]+)\]|\[\[([\w.]+)\]\]|(\w+) =", line)
+        if match and match[3]:
+            if not table and match[3] in ABOUT:
                 continue
             lines += wrap(
-                helps[f"{table}.{match[2]}".removeprefix(".")], 116, initial_indent="# ", subsequent_indent="# "
+                helps[f"{table}.{match[3]}".removeprefix(".")], 116, initial_indent="# ", subsequent_indent="# "
             )
         elif match:
-            table = match[1]
+            table = match[1] or f"{match[2]}[]"
         lines.append(line)
     return "\n".join(lines) + "\n"
 

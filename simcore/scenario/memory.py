@@ -1,15 +1,15 @@
-"""`[memory]`: the pool of KV-cache blocks."""
+"""`[memory]`: the pool of KV-cache blocks, and the tiers below it."""
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Strict, model_validator
 
 from simcore.errors import InputError
 from simcore.policies.admission import ADMISSION, Everything
 from simcore.policies.allocation import ALLOCATOR, Paged
 from simcore.policies.base import Choice, section_of
 from simcore.policies.eviction import EVICTION, LRU
-from simcore.schema import Misfit, Section, key
+from simcore.schema import Misfit, Section, key, shown
 
 
 def _utilization(section: dict[str, Any]) -> float | None:
@@ -26,6 +26,51 @@ def _caching(section: dict[str, Any]) -> bool:
 def shares(allocator: Section) -> bool:
     """Whether blocks can belong to several sequences; see `Allocator`."""
     return ALLOCATOR[allocator.model_dump()["policy"]].shares
+
+
+class TierSection(Section):
+    """A memory below the pool that keeps what leaves it, and the link between the two. Bytes are those of all layers
+    and all devices together.
+    """
+
+    name: str = key(
+        help="What the tier is called, in results too.",
+        pattern=r"^[a-z][a-z0-9_-]{0,39}$",
+        allowed="text of at most 40 lower-case letters, digits, - and _, a letter first",
+    )
+    blocks: int | None = key(
+        None, help="Its size in blocks; this or `capacity`.", unit="blocks", ge=1, le=1_000_000_000_000
+    )
+    capacity: float | None = key(
+        None, help="Its size in bytes, of which whole blocks are used; this or `blocks`.", unit="GiB", gt=0, le=1e9
+    )
+    bandwidth: float = key(help="Rate of fetching blocks from it.", unit="B/s", ge=1e3, le=1e18)
+    write_bandwidth: float | None = key(
+        None, help="Rate of writing blocks to it; by default that of fetching.", unit="B/s", ge=1e3, le=1e18
+    )
+    latency: float = key(0.0, help="What every transfer takes besides, in either direction.", unit="s", ge=0, le=3600)
+    offload: Literal["on-evict", "on-write"] = key(
+        "on-evict",
+        help="When a block is copied into it. on-evict: when the tier above evicts it, the pool for the first tier; "
+        "on-write: when the step is done in which it was filled.",
+    )
+    fetch: Literal["blocking", "overlapped"] = key(
+        "blocking",
+        help="What a request does while its blocks are fetched. blocking: it waits with its blocks taken, and others "
+        "run; overlapped: it runs at once, and its first step lasts at least until they are there.",
+    )
+    eviction: Annotated[Section, Choice(EVICTION)] = key(
+        default_factory=section_of(LRU),
+        help="Which block makes room when the tier is full: a policy's name, or a table with its name and parameters.",
+    )
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if self.blocks is None and self.capacity is None:
+            raise Misfit(self, {"blocks": "it or capacity must say how large the tier is"})
+        if self.blocks is not None and self.capacity is not None:
+            raise Misfit(self, {"capacity": "blocks gives the tier's size already; leave one of them out"})
+        return self
 
 
 class MemorySection(Section):
@@ -96,6 +141,10 @@ class MemorySection(Section):
         "parameters.",
     )
 
+    tiers: Annotated[tuple[TierSection, ...], Strict(False)] = key(
+        (), help="Memories below the pool, from near to far, which keep the prefix cache's blocks that it evicts."
+    )
+
     @model_validator(mode="after")
     def _keys_fit_together(self) -> Self:
         if self.blocks is not None and self.utilization is not None:
@@ -109,4 +158,15 @@ class MemorySection(Section):
             ALLOCATOR.make(self.allocator)
         except InputError as error:
             raise Misfit(self, {"allocator": str(error)}) from None
+        return self
+
+    @model_validator(mode="after")
+    def _tiers_fit(self) -> Self:
+        names = [tier.name for tier in self.tiers]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise Misfit(self, {"tiers": f"two of its tiers have the name {shown(twice)}"})
+        if self.tiers and not self.prefix_caching:
+            raise Misfit(
+                self, {"prefix_caching": "must be true with memory.tiers: what they keep is found by its content"}
+            )
         return self

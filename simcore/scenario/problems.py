@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from simcore.errors import UnsupportedError
 from simcore.schema import KeyInfo, Misfit, shown
 
-NOT_YET = {"pruning": "dropping tokens of live requests", "memory.tiers": "a second tier of memory"}
+NOT_YET = {"pruning": "dropping tokens of live requests"}
 """Tables that the scenario format knows and this version cannot simulate."""
 
 

@@ -110,6 +110,17 @@ class Scenario(Section):
                 problems["memory.allocator"] = "a model with sliding-window layers cannot be simulated with that"
             if scheduler.preemption != "recompute":
                 problems["scheduler.preemption"] = f'memory.allocator = "{name}" cannot swap: it must be "recompute"'
+        if self.memory.tiers:
+            if scheduler.preemption != "recompute":
+                problems["scheduler.preemption"] = (
+                    'must be "recompute" with memory.tiers, which keep what a preempted request has computed'
+                )
+            if windows:
+                problems["memory.tiers"] = "a model with sliding-window layers cannot be simulated with them yet"
+            if scheduler.async_scheduling:
+                problems["scheduler.async_scheduling"] = "memory.tiers cannot be simulated with that yet"
+            if scheduler.batching != "continuous":
+                problems["scheduler.batching"] = 'must be "continuous" with memory.tiers'
         if problems:
             raise Misfit(self, problems)
         return self

@@ -38,6 +38,8 @@ class Request:
     """tokens found in the prefix cache when it was first admitted"""
     hit_tokens: int = 0
     """the same over all its admissions"""
+    tier_hit_tokens: int = 0
+    """tokens fetched from lower tiers, over all its admissions"""
     query_tokens: int = 0
     """tokens that were looked up in the prefix cache, over all its admissions"""
     computed_tokens: int = 0

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable
 from operator import attrgetter
 
 from simcore.memory.base import Memory
+from simcore.memory.tiers import TieredMemory, Transfer
 from simcore.policies.queue import QUEUE, QueueSetting
 from simcore.policies.victim import VICTIM
 from simcore.scenario.scheduler import SchedulerSection
@@ -113,6 +114,11 @@ class Scheduler:
         self._promised = 0  # seats of branches that have not forked yet from those that run
         self._forked: dict[int, Opening] = {}  # since the last plan
         self._closed: list[int] = []
+        self.tiered = memory if isinstance(memory, TieredMemory) else None
+        """the memory, if there are tiers below its pool"""
+        self.fetching: list[Sequence] = []
+        """who holds blocks, and waits until they have been fetched, in the order in which that began"""
+        self._fetched: list[Sequence] = []  # those of them that can run, in the same order
         self._in_flight: deque[list[Sequence]] = deque()  # of each plan, whom it gives the token after its prompt
         self._chunks: dict[Sequence, int] = {}  # of the last plan, tokens of prompts
         self._finishing: list[Sequence] = []  # they run without a row: their last token is in flight
@@ -135,11 +141,11 @@ class Scheduler:
         """All that run or wait, settled."""
         for sequence in self.running:
             sequence.settle(self.steps - self._pauses)
-        return [*self.running, *self.waiting]
+        return [*self.running, *self.fetching, *self.waiting]
 
     def schedule(self, now: Tick) -> StepPlan | None:
         """Plan the step that begins at `now`; None: there is nobody to serve."""
-        requests = len(self.running) + len(self.waiting)
+        requests = len(self.running) + len(self.waiting) + len(self._fetched)
         if not requests:
             return None
         self.memory.turn(self.steps, now)
@@ -158,7 +164,7 @@ class Scheduler:
         chunks: dict[Sequence, int] = {}
         if self._continuous:
             self._continue_running(plan, chunks, longest, self._asks.pop(plan.index, []) + self._prefilling)
-            if self.waiting and not plan.preempted:
+            if (self.waiting or self._fetched) and not plan.preempted:
                 self._admit_waiting(plan, chunks, longest, now)
         else:
             self._plan_one_phase(plan, chunks, longest, now)
@@ -231,7 +237,28 @@ class Scheduler:
         if outcome.replaced:
             self.memory.turn(plan.index, now)
             self._replace(outcome.replaced)
+        if self.tiered:
+            self.tiered.tiers.done(plan.index)
         return ended
+
+    @property
+    def awaits(self) -> bool:
+        """Whether a transfer is under way after which somebody can be admitted."""
+        return len(self.fetching) > len(self._fetched)
+
+    def transfers(self) -> list[Transfer]:
+        """What is to be carried between the pool and its tiers; asked after each `schedule` and each `commit`."""
+        return self.tiered.tiers.transfers() if self.tiered else []
+
+    def arrived(self, transfer: Transfer, now: Tick) -> bool:
+        """A transfer has ended at `now`. True: somebody who waited for it can be admitted."""
+        assert self.tiered is not None
+        self.memory.turn(max(self.steps - 1, 0), now)
+        sequence = self.tiered.arrived(transfer, now)
+        if sequence is None:
+            return False
+        self._fetched = [each for each in self.fetching if each is sequence or each in self._fetched]
+        return True
 
     def _deliver(self, outcome: Outcome) -> list[Sequence]:
         """Those preempted with a token in flight are given it while they wait; return whom it ends."""
@@ -389,28 +416,37 @@ class Scheduler:
     def _admit_waiting(self, plan: StepPlan, chunks: dict[Sequence, int], longest: int, now: Tick) -> bool:
         """Admit from the head of the queue for as long as slots, budget and blocks last; nobody overtakes.
 
-        Returns whether it was the budget that did not last.
+        But who has to wait for a transfer lets the others pass, and has the first claim once it has arrived. Returns
+        whether it was the budget that did not last.
         """
         options = self._options
         budget = options.max_num_batched_tokens - self._spent(chunks)
-        while budget and self.waiting:
-            sequence = self.waiting.head()
+        while budget and (self._fetched or self.waiting):
+            sequence = self._fetched[0] if self._fetched else self.waiting.head()
             if len(self.running) + self._promised + sequence.forks >= options.max_num_seqs:
                 return False
             if sequence is self._refused and self.memory.chances == self._refused_at:
                 return False
             hit = self.memory.lookup(sequence)
+            spare = self._watermark if self.running else 0
+            if self.tiered and hit.waits and not self._fetched and self.tiered.fetch(sequence, hit, spare):
+                self.fetching.append(self.waiting.take())
+                continue
             tokens = min(sequence.length - hit.tokens, longest)
             if tokens > budget:
                 if not options.chunked_prefill:
                     return True
                 tokens = budget
-            spare = self._watermark if self.running else 0
-            if not self.memory.admit(sequence, tokens, hit, spare, options.reserve_full_prompt):
+            if (hit.waits and not self._fetched) or not self.memory.admit(
+                sequence, tokens, hit, spare, options.reserve_full_prompt
+            ):
                 if options.reserve_full_prompt:  # otherwise it depends on the chunk too
                     self._refused, self._refused_at = sequence, self.memory.chances
                 return False
-            self.waiting.take()
+            if self._fetched:
+                self.fetching.remove(self._fetched.pop(0))
+            else:
+                self.waiting.take()
             self.running.append(sequence)
             self._prefilling.append(sequence)
             sequence.place = self._admitted
@@ -426,6 +462,7 @@ class Scheduler:
                 request.hit_tokens_first = found
             request.query_tokens += sequence.length
             request.hit_tokens += found
+            request.tier_hit_tokens += hit.fetched
             request.computed_tokens -= hit.tokens  # what it ends with was computed, but for this
             tables = [table.copy() for table in sequence.tables]
             plan.opened[sequence.id] = Opening(

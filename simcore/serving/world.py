@@ -12,7 +12,9 @@ from typing import Protocol
 import numpy as np
 import simpy
 
+from simcore.memory.tiers import Transfer
 from simcore.serving.executor import Executor
+from simcore.serving.links import Links
 from simcore.serving.plan import Outcome, StepPlan
 from simcore.serving.request import Request, Sequence, served
 from simcore.serving.scheduler import Scheduler
@@ -78,6 +80,7 @@ class Server:
         self._depth = depth
         self._work = env.event()
         self._news = False
+        self._links = Links(env, self._arrived)
         self.stopping = False
         """The step it is in, if any, is its last."""
         self.stopped = False
@@ -91,10 +94,18 @@ class Server:
         for observer in self._observers:
             observer.arrived(request, accepted)
         if accepted:
-            self._news = True
-            if not self._work.triggered:
-                self._work.succeed()
+            self._wake()
         return accepted
+
+    def _wake(self) -> None:
+        """Something may be planned that could not be before."""
+        self._news = True
+        if not self._work.triggered:
+            self._work.succeed()
+
+    def _arrived(self, transfer: Transfer) -> None:
+        if self.scheduler.arrived(transfer, int(self._env.now)):
+            self._wake()
 
     def _serve(self) -> Events:
         """Plan, then wait for the oldest plans until fewer than `depth` are in flight; at one, that is this plan."""
@@ -108,13 +119,14 @@ class Server:
             if plan is not None:
                 outcome, free = self._launch(plan, max(int(env.now), free))
                 in_flight.append((plan, outcome, free))
-            idle = plan is None or plan.stalled
+            idle = plan is None or plan.stalled or (scheduler.awaits and not plan.rows)
             most = 0 if idle or self.stopping else self._depth - 1
             while len(in_flight) > most:
                 oldest, outcome, end = in_flight.popleft()
                 if end > env.now:
                     yield Pause(env, end - int(env.now))
                 ended = scheduler.commit(oldest, outcome, int(env.now))
+                self._links.carry(scheduler.transfers())
                 for observer in self._observers:
                     observer.committed(oldest, ended)
                 if ended:
@@ -122,15 +134,17 @@ class Server:
                         self._on_end(request)
                     yield Pause(env)  # somebody may have waited for the end of one, and arrive at once
             if idle and not self.stopping:
-                yield from self._wait()  # only another arrival can change anything
+                yield from self._wait()  # only another arrival can change anything, of a request or of a transfer
         self.stopped = True
 
     def _launch(self, plan: StepPlan, start: Tick) -> tuple[Outcome, Tick]:
         """Have a plan carried out from `start` on. Its outcome, and when it is done."""
+        there = self._links.carry(self.scheduler.transfers())  # what the step needs
         self._executor.submit(plan)
         outcome = self._executor.collect()
-        ticks = min(outcome.ticks, MAX_TICKS - start)
-        if ticks < outcome.ticks:
+        lasts = max(outcome.ticks, there - start)
+        ticks = min(lasts, MAX_TICKS - start)
+        if ticks < lasts:
             self.stopping = self.out_of_time = True
         for observer in self._observers:
             observer.planned(plan, start, ticks)

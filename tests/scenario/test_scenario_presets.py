@@ -23,6 +23,7 @@ SCENARIOS = {
     "parallel-samples",
     "orca",
     "swapping",
+    "tiers",
 }
 
 

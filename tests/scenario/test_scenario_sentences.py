@@ -134,6 +134,27 @@ SENTENCES = [
         'scheduler.max_steps is 0, but must be above 0 with never_fits = "wait" and reserve_full_prompt = false: '
         "a request that never fits is then recomputed and preempted for ever",
     ),
+    (
+        '[[memory.tiers]]\nname = "host"\nbandwidth = 1e9',
+        "memory.tiers[0].blocks is not given, but it or capacity must say how large the tier is",
+    ),
+    (
+        '[[memory.tiers]]\nname = "host"\nbandwidth = 1e9\nblocks = 3\ncapacity = 1',
+        "memory.tiers[0].capacity is 1.0, but blocks gives the tier's size already; leave one of them out",
+    ),
+    (
+        'memory.tiers = [{ name = "a", bandwidth = 1e9, blocks = 3 }, { name = "a", bandwidth = 1e9, blocks = 3 }]',
+        'memory.tiers is a list, but two of its tiers have the name "a"',
+    ),
+    (
+        'memory = { prefix_caching = false, tiers = [{ name = "a", bandwidth = 1e9, blocks = 3 }] }',
+        "memory.prefix_caching is false, but must be true with memory.tiers: what they keep is found by its content",
+    ),
+    (
+        'scheduler.preemption = "swap"\nmemory.tiers = [{ name = "a", bandwidth = 1e9, blocks = 3 }]',
+        'scheduler.preemption is "swap", but must be "recompute" with memory.tiers, which keep what a preempted '
+        "request has computed",
+    ),
     # a name is also a folder's
     *(
         (
@@ -147,7 +168,6 @@ SENTENCES = [
 
 NOT_YET = [
     ('pruning.policy = "h2o"', "pruning: dropping tokens of live requests cannot be simulated yet"),
-    ("[[memory.tiers]]\nblocks = 9", "memory.tiers: a second tier of memory cannot be simulated yet"),
     ('model.preset = "mamba"', "model: mamba-2.8b has 64 state-space layers of 64, which cannot be simulated yet"),
 ]
 

@@ -268,6 +268,12 @@ def test_a_pool_beyond_all_memory_is_refused(loaded: Checkpoint) -> None:
         validate(scenario(memory={"blocks": 900_000_000}), loaded)
 
 
+def test_tiers_are_refused(loaded: Checkpoint) -> None:
+    tiers = [{"name": "host", "blocks": 100, "bandwidth": 1e9}]
+    with pytest.raises(InputError, match=r"^memory\.tiers cannot be validated: the engine has no memory below"):
+        validate(scenario(memory={"blocks": 400, "tiers": tiers}), loaded)
+
+
 def test_the_report_as_files(loaded: Checkpoint) -> None:
     report = validate(scenario(**PREFIXES), loaded, CALIBRATION)
     document = report.to_json()
