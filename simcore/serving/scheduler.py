@@ -29,7 +29,6 @@ from simcore.serving.request import NEVER, Request, Sequence
 from simcore.ticks import Tick
 
 _PLACE = attrgetter("place")
-_NOBODY: list[Sequence] = []
 _BRANCHES = 1 << 14
 """More than the samples that a request may have."""
 
@@ -96,7 +95,7 @@ class Scheduler:
         self._closed: list[int] = []
         self._in_flight: deque[list[Sequence]] = deque()  # of each plan, whom it gives the token after its prompt
         self._chunks: dict[Sequence, int] = {}  # of the last plan, tokens of prompts
-        self._finishing: list[Sequence] = _NOBODY  # they run without a row: their last token is in flight
+        self._finishing: list[Sequence] = []  # they run without a row: their last token is in flight
         self._overdue: list[tuple[int, Sequence]] = []  # preempted with a token in flight, and where they stood
 
     def add(self, request: Request) -> bool:
@@ -126,7 +125,7 @@ class Scheduler:
         self._closed = []
         if self._forked:
             plan.opened, self._forked = self._forked, {}
-        self._finishing = self._ends.get(plan.index - 1, _NOBODY)  # if that plan is in flight
+        self._finishing = self._ends.get(plan.index - 1, [])[:]  # nobody, unless that plan is in flight
         self.steps += 1
 
         longest = self._options.max_num_batched_tokens
@@ -139,11 +138,14 @@ class Scheduler:
         if self.memory.moves:
             plan.moves, self.memory.moves = self.memory.moves, []
 
-        plan.rows = len(self.running)
-        plan.tokens = self._decoding
+        plan.rows = len(self.running) - len(self._finishing)
+        plan.tokens = self._decoding - len(self._finishing)
         plan.context = self._decoding * self.steps - self._offsets
-        if self._finishing:
-            held = self._leave_out_finishing(plan)
+        held = 0
+        for sequence in self._finishing:
+            assert sequence.offset is not None
+            plan.context -= self.steps - sequence.offset
+            held += sequence.end - 1
         plan.pairs = plan.context
         for sequence, tokens in chunks.items():
             plan.tokens += tokens
@@ -154,7 +156,7 @@ class Scheduler:
                 plan.chunks += 1
                 plan.chunk_tokens += tokens
                 plan.chunk_context += sequence.computed
-        plan.held = plan.context + held if self._finishing else plan.context
+        plan.held = plan.context + held
         if self._list_rows:
             self._list_rows_of(plan, chunks)
         sampled = [sequence for sequence in chunks if sequence.computed == sequence.length]
@@ -261,11 +263,9 @@ class Scheduler:
         and what they want never grows.
         """
         step, running, budget = plan.index, self.running, self._options.max_num_batched_tokens
-        active = self._asks.pop(step, []) + self._prefilling
-        if not active:
-            return
-        active.sort(key=_PLACE)
         pending = bool(self._in_flight)
+        active = self._asks.pop(step, []) + self._prefilling
+        active.sort(key=_PLACE)
         for sequence in active:
             if sequence.place == NEVER:
                 continue  # it gave way to one before it
@@ -348,9 +348,11 @@ class Scheduler:
             self._prefilling.remove(sequence)
             undone = chunks.pop(sequence, 0)
         else:
-            scheduled = scheduled and sequence not in self._finishing
+            if sequence in self._finishing:
+                self._finishing.remove(sequence)
+                scheduled = False
             sequence.settle(plan.index, pending)
-            self._stop_decoding(sequence)  # and with that, it is among those that finish no more
+            self._stop_decoding(sequence)
             undone = int(scheduled)
             if pending:
                 undone = 0 if scheduled or sequence in self._chunks else -1
@@ -403,17 +405,6 @@ class Scheduler:
         sequence.asks = sequence.offset + sequence.horizon - 1
         if sequence.asks <= sequence.ends:
             self._asks[sequence.asks].append(sequence)
-
-    def _leave_out_finishing(self, plan: StepPlan) -> int:
-        """Those whose last token is in flight have no row. The tokens that they hold."""
-        held = 0
-        for sequence in self._finishing:
-            assert sequence.offset is not None
-            plan.rows -= 1
-            plan.tokens -= 1
-            plan.context -= self.steps - sequence.offset
-            held += sequence.end - 1
-        return held
 
     def _list_rows_of(self, plan: StepPlan, chunks: dict[Sequence, int]) -> None:
         rows = [sequence for sequence in self.running if sequence not in self._finishing]
