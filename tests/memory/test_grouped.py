@@ -56,7 +56,7 @@ def test_what_slides_out_of_a_window() -> None:
     assert sequence.tables == [[0, 0, 3, 4, 5, 6]]
     assert list(memory.pool.free_queue())[-2:] == [2, 1], "cached blocks, the later one first"
     sequence.computed = 11
-    assert memory.usage(11) == (4, 2, 93, 7)
+    assert memory.usage(11)[:4] == (4, 2, 93, 7)
 
 
 def test_what_a_plan_in_flight_reads_is_kept() -> None:
