@@ -382,6 +382,8 @@ class Scheduler:
         changes nothing of vLLM's order, in which the first take what they want: whoever was admitted got a token after
         all before it had that, and what they want never grows.
         """
+        if not active:
+            return
         step, running, budget = plan.index - self._pauses, self.running, self._options.max_num_batched_tokens
         pending = bool(self._in_flight)
         active.sort(key=_PLACE)

@@ -109,25 +109,40 @@ class Server:
 
     def _serve(self) -> Events:
         """Plan, then wait for the oldest plans until fewer than `depth` are in flight; at one, that is this plan."""
-        env, scheduler, in_flight = self._env, self.scheduler, deque[tuple[StepPlan, Outcome, Tick]]()
+        env, scheduler, executor, observers = self._env, self.scheduler, self._executor, self._observers
+        tiered = scheduler.tiered is not None
+        in_flight: deque[tuple[StepPlan, Outcome, Tick]] = deque()
         free = 0  # when all that was planned so far is done
         while in_flight or not self.stopping:
-            plan = None
+            now, plan, idle = int(env.now), None, True
             if not self.stopping:
                 self._news = False
-                plan = scheduler.schedule(int(env.now))
+                plan = scheduler.schedule(now)
             if plan is not None:
-                outcome, free = self._launch(plan, max(int(env.now), free))
+                there = self._links.carry(scheduler.transfers()) if tiered else 0  # what the step needs
+                executor.submit(plan)
+                outcome = executor.collect()
+                start = free if free > now else now
+                free = max(start + outcome.ticks, there)
+                if free > MAX_TICKS:
+                    free = MAX_TICKS
+                    self.stopping = self.out_of_time = True
+                for observer in observers:
+                    observer.planned(plan, start, free - start)
                 in_flight.append((plan, outcome, free))
-            idle = plan is None or plan.stalled or (scheduler.awaits and not plan.rows)
+                if plan.index + 1 == self._max_steps:
+                    self.stopping = True
+                idle = not plan.rows and (plan.stalled or scheduler.awaits)
             most = 0 if idle or self.stopping else self._depth - 1
             while len(in_flight) > most:
                 oldest, outcome, end = in_flight.popleft()
-                if end > env.now:
-                    yield Pause(env, end - int(env.now))
-                ended = scheduler.commit(oldest, outcome, int(env.now))
-                self._links.carry(scheduler.transfers())
-                for observer in self._observers:
+                if end > now:
+                    yield Pause(env, end - now)
+                    now = end
+                ended = scheduler.commit(oldest, outcome, now)
+                if tiered:
+                    self._links.carry(scheduler.transfers())
+                for observer in observers:
                     observer.committed(oldest, ended)
                 if ended:
                     for request in served(ended):
@@ -136,21 +151,6 @@ class Server:
             if idle and not self.stopping:
                 yield from self._wait()  # only another arrival can change anything, of a request or of a transfer
         self.stopped = True
-
-    def _launch(self, plan: StepPlan, start: Tick) -> tuple[Outcome, Tick]:
-        """Have a plan carried out from `start` on. Its outcome, and when it is done."""
-        there = self._links.carry(self.scheduler.transfers())  # what the step needs
-        self._executor.submit(plan)
-        outcome = self._executor.collect()
-        lasts = max(outcome.ticks, there - start)
-        ticks = min(lasts, MAX_TICKS - start)
-        if ticks < lasts:
-            self.stopping = self.out_of_time = True
-        for observer in self._observers:
-            observer.planned(plan, start, ticks)
-        if plan.index + 1 == self._max_steps:
-            self.stopping = True
-        return outcome, start + ticks
 
     def _wait(self) -> Events:
         """For somebody to arrive, unless somebody has since the last plan was made."""
