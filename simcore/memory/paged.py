@@ -112,12 +112,12 @@ class PagedMemory:
         return True
 
     def grow(self, sequence: Sequence, tokens: int) -> Growth | None:
-        table = sequence.tables[0]
-        reach = sequence.computed + tokens
-        need = -(-reach // self.block_size) - len(table)
+        table, size, computed = sequence.tables[0], self.block_size, sequence.computed
+        held, reach = len(table), computed + tokens
+        need = -(-reach // size) - held
         growth: Growth = []
-        place = sequence.computed // self.block_size
-        if place < len(table) and self.pool.holders(table[place]) > 1:
+        place = computed // size
+        if place < held and self.pool.holders(table[place]) > 1:
             if not self.pool.free:
                 return None
             source = table[place]
@@ -128,12 +128,12 @@ class PagedMemory:
                 return None
             blocks = self.pool.take(need, sequence.id)
             table += blocks
-            self._slots += need * self.block_size
-            unused = len(table) * self.block_size - sequence.end
+            self._slots += need * size
+            unused = (held + need) * size - sequence.end
             if unused >= 0:  # before, all was to be used: it needed more
                 self._internal += unused + 1
             growth.append((0, blocks))
-        self._register(sequence, min(reach, sequence.length))
+        self._register(sequence, min(reach, sequence.length) if self._late else reach)
         return growth
 
     def expect(self, sequence: Sequence) -> None:
@@ -246,7 +246,9 @@ class PagedMemory:
         sequence.horizon = len(table) * self.block_size + 1
         if self._keys is None:
             return
-        first, full = sequence.registered, min(reach // self.block_size, sequence.worth)
+        first, full = sequence.registered, reach // self.block_size
+        if full > sequence.worth:
+            full = sequence.worth
         if full > first:
             if self._promptly:
                 self._tell(sequence)

@@ -268,8 +268,9 @@ class BlockPool:
 
     def _forget_idle(self, blocks: list[Block]) -> None:
         """What these idle blocks hold is gone."""
-        self.evictions += len(blocks)
-        self.idle -= len(blocks)
+        count = len(blocks)
+        self.evictions += count
+        self.idle -= count
         if self.journal is not None:
             for block in blocks:
                 self.journal.write(Event.EVICT, block, NOBODY, self._keys.get(block, 0), 0)

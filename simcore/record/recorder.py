@@ -54,7 +54,7 @@ REQUEST_COLUMNS = (
     "samples",
 )
 TIER_COLUMNS = ("blocks", "hits", "evictions", "skipped", "fetching", "writing")
-_NO_MOVES: Counter[MoveKind] = Counter()
+_MOVES = (MoveKind.COPY, MoveKind.SWAP_OUT, MoveKind.SWAP_IN)
 FINISHED, REJECTED, UNFINISHED = range(3)
 STATUS = ("finished", "rejected", "unfinished")
 
@@ -100,25 +100,30 @@ class Recorder:
     def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
         scheduler = self._scheduler
         usage = self._memory.usage(plan.held)
-        queried = hit = 0
+        queried = hit = copies = swaps_out = swaps_in = 0
         for opening in plan.opened.values():
             if opening.parent is None:
                 queried += opening.known
                 hit += opening.hit
-        moves = Counter(move.kind for move in plan.moves) if plan.moves else _NO_MOVES
+        waiting = len(scheduler.waiting)
+        if self._tiers:
+            waiting += len(scheduler.fetching)
+        if plan.moves:
+            moves = Counter(move.kind for move in plan.moves)
+            copies, swaps_out, swaps_in = (moves[kind] for kind in _MOVES)
         self._steps.append(
             start,
             ticks,
             len(scheduler.running),
-            len(scheduler.waiting) + len(scheduler.fetching),
+            waiting,
             plan.tokens,
             *usage,
             queried,
             hit,
             len(plan.preempted),
-            moves[MoveKind.COPY],
-            moves[MoveKind.SWAP_OUT],
-            moves[MoveKind.SWAP_IN],
+            copies,
+            swaps_out,
+            swaps_in,
             self._memory.evictions,
         )
         if self._tiers:

@@ -35,7 +35,10 @@ class TimedExecutor:
         if plan.moves:
             copies = sum(move.kind is MoveKind.COPY for move in plan.moves)
             ticks += self._timer.move_ticks(copies, len(plan.moves) - copies)
-        self._outcomes.append(Outcome(plan.index, ticks, replaced=self._beams.step(plan) if self._beams else ()))
+        outcome = Outcome(plan.index, ticks)
+        if self._beams is not None:
+            outcome.replaced = self._beams.step(plan)
+        self._outcomes.append(outcome)
 
     def collect(self) -> Outcome:
         return self._outcomes.popleft()

@@ -97,6 +97,8 @@ class Scheduler:
         self._victim = VICTIM.make(options.victim)
         self._victim.start(self.waiting.victim)
         self._hears_clock = self.waiting.hears_clock
+        self._longest = options.max_num_batched_tokens
+        self._threshold = options.long_prefill_token_threshold
         self._continuous = options.batching == "continuous"
 
         self._prefilling: list[Sequence] = []  # in the order of admission
@@ -145,22 +147,24 @@ class Scheduler:
 
     def schedule(self, now: Tick) -> StepPlan | None:
         """Plan the step that begins at `now`; None: there is nobody to serve."""
-        requests = len(self.running) + len(self.waiting) + len(self._fetched)
-        if not requests:
+        if not (self.running or self.waiting or self._fetched):
             return None
         self.memory.turn(self.steps, now)
         plan = StepPlan(self.steps, now, self._closed)
         self._closed = []
         if self._forked:
             plan.opened, self._forked = self._forked, {}
-        self._finishing = self._ends.get(plan.index - 1, [])[:] if self._in_flight else []
+        if self._in_flight:
+            self._finishing = self._ends.get(plan.index - 1, [])[:]
+        elif self._finishing:
+            self._finishing = []
         if self._hears_clock:
             self.waiting.turn(self.steps - self._pauses)
         self.steps += 1
 
-        longest = self._options.max_num_batched_tokens
-        if requests > 1 and self._options.long_prefill_token_threshold:
-            longest = self._options.long_prefill_token_threshold
+        longest = self._longest
+        if self._threshold and len(self.running) + len(self.waiting) + len(self._fetched) > 1:
+            longest = self._threshold
         chunks: dict[Sequence, int] = {}
         if self._continuous:
             self._continue_running(plan, chunks, longest, self._asks.pop(plan.index, []) + self._prefilling)
@@ -172,6 +176,23 @@ class Scheduler:
             plan.moves, self.memory.moves = self.memory.moves, []
 
         decoded = self._decoding * (self.steps - self._pauses) - self._offsets
+        if self._continuous and not (chunks or self._finishing):  # as most steps are
+            plan.rows = plan.tokens = self._decoding
+            plan.context = plan.pairs = plan.held = decoded
+        else:
+            self._count(plan, chunks, decoded)
+        if self._list_rows:
+            self._list_rows_of(plan, chunks)
+        sampled = [sequence for sequence in chunks if sequence.computed == sequence.length] if chunks else []
+        for sequence in sampled:
+            self._prefilling.remove(sequence)
+            self._start_decoding(sequence)
+        self._in_flight.append(sampled)
+        self._chunks = chunks
+        return plan
+
+    def _count(self, plan: StepPlan, chunks: dict[Sequence, int], decoded: int) -> None:
+        """What a step adds up to, with `decoded` tokens of those who decode. The chunks are applied."""
         for sequence in self._finishing:
             assert sequence.offset is not None
             decoded -= self.steps - sequence.offset
@@ -194,15 +215,6 @@ class Scheduler:
                 plan.chunk_tokens += tokens
                 plan.chunk_context += sequence.computed
         plan.held += plan.context
-        if self._list_rows:
-            self._list_rows_of(plan, chunks)
-        sampled = [sequence for sequence in chunks if sequence.computed == sequence.length]
-        for sequence in sampled:
-            self._prefilling.remove(sequence)
-            self._start_decoding(sequence)
-        self._in_flight.append(sampled)
-        self._chunks = chunks
-        return plan
 
     def commit(self, plan: StepPlan, outcome: Outcome, now: Tick) -> list[Sequence]:
         """The oldest plan in flight is done at `now`: append the tokens it sampled; free and return who has ended."""

@@ -123,7 +123,9 @@ class Server:
                 executor.submit(plan)
                 outcome = executor.collect()
                 start = free if free > now else now
-                free = max(start + outcome.ticks, there)
+                free = start + outcome.ticks
+                if there > free:
+                    free = there
                 if free > MAX_TICKS:
                     free = MAX_TICKS
                     self.stopping = self.out_of_time = True
