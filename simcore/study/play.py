@@ -245,7 +245,7 @@ def _touch_each(
         if name in cached:
             policy.hit(name, use)
         else:
-            policy.insert(name, name, use)
+            policy.enter(name, name, use)
     if type(policy).release is not Eviction.release:
         for place in touched:
             use.place, use.before = place, blocks[place - 1] if place else 0

@@ -177,6 +177,11 @@ class Eviction(EvictionOrder):
         """Choose the blocks that are too old to be used, and forget them. Asked if the policy `expires`."""
         return ()
 
+    def enter(self, block: Block, name: Name, use: Use) -> None:
+        """Insert a block that nobody holds: for a study that speaks to the policy one block at a time."""
+        self._ordered.add(block)
+        self.insert(block, name, use)
+
     # The pool's lists, block by block.
 
     def begin(self, setting: Setting) -> None:
