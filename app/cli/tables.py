@@ -63,6 +63,8 @@ def _facts(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "preemptions", f"{summary['preemptions']:,}{swapped}"
     if moves["copies"]:
         yield "samples", f"{moves['copies']:,} blocks copied before a sample wrote into its own"
+    if memory["saved_share"]:
+        yield "sharing", f"saves {_share(memory['saved_share'])} of the blocks that all would hold by themselves"
     mean, peak = _number(memory["used_mean"], ",.1f"), f"{memory['used_peak']:,}"
     yield "blocks used", f"{mean} on average, {peak} at most, of {memory['blocks'] - 1:,}"
     stored, reserved, internal, external = (

@@ -83,6 +83,8 @@ class Usage(NamedTuple):
     external: int
     """slots of free blocks that are of no use to the head of the queue: it was refused what it asked for, though so
     many are free, because they do not lie together; else 0"""
+    saved: int
+    """blocks that there would be more if every sequence had its own: entries of the block tables beyond `used`"""
 
 
 class Memory(Protocol):

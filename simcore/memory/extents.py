@@ -130,6 +130,7 @@ class ExtentMemory(ABC):
             reserved=used * self.block_size - self._internal - computed,
             internal=self._internal,
             external=external * self.block_size,
+            saved=0,
         )
 
     def _take(self, space: Space, prompt: int, end: int, tokens: int, room: int) -> _Pieces | None:

@@ -49,6 +49,7 @@ class GroupedMemory(PagedMemory):
         self._of = [by_window[window] for window in windows]
         self._retention = retention
         self._lag = int(late)
+        self._nulls = 0  # entries of all tables that are the null block
 
     def lookup(self, sequence: Sequence) -> Hit:
         """The longest prefix that all groups have, less one block where that is the whole prompt.
@@ -105,6 +106,7 @@ class GroupedMemory(PagedMemory):
             [NULL_BLOCK] * gone + table + pool.take(need, sequence.id) for table, gone in zip(held, nulls, strict=True)
         ]
         sequence.nulls = nulls
+        self._nulls += sum(nulls)
         sequence.registered = hits
         sequence.junction = hit.junction
         self._slots += (hits + need) * self.tables * size
@@ -146,6 +148,7 @@ class GroupedMemory(PagedMemory):
             self._slots += len(table) * self.block_size
         child.tables = [table.copy() for table in parent.tables]
         child.nulls = parent.nulls.copy()
+        self._nulls += sum(child.nulls)
         child.registered, child.junction = parent.registered, parent.junction
         if self._keys is not None:
             self._name(child)
@@ -163,6 +166,7 @@ class GroupedMemory(PagedMemory):
             self._let_go(table[gone:], sequence, gone)
             self._slots -= len(table) * self.block_size
         sequence.tables = [[] for _ in self._of]
+        self._nulls -= sum(sequence.nulls)
         sequence.nulls = []
         sequence.registered = sequence.horizon = sequence.in_flight = 0
         if returns:
@@ -176,7 +180,8 @@ class GroupedMemory(PagedMemory):
     def usage(self, computed: int) -> Usage:
         """Slots that are empty are not told apart: all count as `internal`."""
         usage = super().usage(computed * self.tables)
-        return usage._replace(reserved=0, internal=usage.reserved + usage.internal)
+        internal, saved = usage.reserved + usage.internal, usage.saved - self._nulls
+        return usage._replace(reserved=0, internal=internal, saved=saved)
 
     def _find(self, kind: Kind, keys: Row[Key], most: int) -> list[list[Block]]:
         """The longest cached prefix of at most `most` blocks: a table for each of a kind's groups, equally long.
@@ -226,6 +231,7 @@ class GroupedMemory(PagedMemory):
                 self._let_go(table[before:gone], sequence, before)
                 table[before:gone] = [NULL_BLOCK] * (gone - before)
                 sequence.nulls[group] = gone
+                self._nulls += gone - before
 
     def _let_go(self, blocks: list[Block], sequence: Sequence, first: int) -> None:
         """The last of the blocks first, as in any table, from place `first` on; they need not be cached in order."""

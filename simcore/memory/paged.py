@@ -199,7 +199,8 @@ class PagedMemory:
         # Only whole blocks are shared, so what is empty in a block is empty in one table alone.
         empty = self._slots - computed
         stored, internal = used * self.block_size - empty, self._internal
-        return Usage(used, pool.idle, pool.free - pool.idle, stored, empty - internal, internal, 0)
+        saved = self._slots // self.block_size - used
+        return Usage(used, pool.idle, pool.free - pool.idle, stored, empty - internal, internal, 0, saved)
 
     def _never_used(self, sequence: Sequence) -> int:
         """Slots of a sequence's last block behind all that it will ever compute."""

@@ -209,11 +209,13 @@ def _memory(record: Record, usable: int, block_size: int, begin: int, end: int) 
     lasted = (steps["t"] + steps["dt"]).clip(min=begin) - steps["t"].clip(min=begin)
     used, span, slots = steps["blocks_used"], end - begin, usable * block_size
     means = {name: _per(_dot(steps[f"tokens_{name}"], lasted), span) for name in SLOTS}
+    held, saved = _dot(used, lasted), _dot(steps["blocks_saved"], lasted)
     return {
         "blocks": usable + 1,
-        "used_mean": _per(_dot(used, lasted), span),
+        "used_mean": _per(held, span),
         "used_peak": int(used[lasted > 0].max(initial=0)),
         **{f"{name}_share": None if mean is None else mean / slots for name, mean in means.items()},
+        "saved_share": _per(saved, held + saved),
     }
 
 

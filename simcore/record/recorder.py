@@ -29,6 +29,7 @@ STEP_COLUMNS = (
     "tokens_reserved",
     "tokens_internal",
     "tokens_external",
+    "blocks_saved",
     "query_tokens",
     "hit_tokens",
     "preemptions",

@@ -32,7 +32,7 @@ SUMMARY = {
     "moves": "copies swaps_out swaps_in",
     "throughput": "requests_per_s output_tokens_per_s",
     **dict.fromkeys(["ttft", "itl", "tpot", "e2e", "queue"], "mean p50 p90 p99"),
-    "memory": "blocks used_mean used_peak stored_share internal_share reserved_share external_share",
+    "memory": "blocks used_mean used_peak stored_share internal_share reserved_share external_share saved_share",
 }
 
 

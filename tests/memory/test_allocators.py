@@ -207,13 +207,13 @@ def test_pow2_by_hand() -> None:
     request = Request(row=0, id="r0", arrival=0, prompt_len=5, output_len=9)
     sequence = Sequence(0, request, LONGEST)
     assert memory.admit(sequence, 5, NO_HIT, 0, whole=True)
-    assert memory.usage(5) == (32, 0, 32, 5, 8, 19, 0)
+    assert memory.usage(5)[:7] == (32, 0, 32, 5, 8, 19, 0)
     other = Sequence(1, Request(row=1, id="r1", arrival=0, prompt_len=39, output_len=9), LONGEST)
     assert not memory.admit(other, 39, NO_HIT, 0, whole=True)
     assert memory.usage(5).external == 0, "40 slots are asked for, and 32 are free"
     last = Sequence(2, Request(row=2, id="r2", arrival=0, prompt_len=5, output_len=2), LONGEST)
     assert memory.admit(last, 5, NO_HIT, 0, whole=True)
-    assert memory.usage(10) == (40, 0, 24, 10, 9, 21, 0)
+    assert memory.usage(10)[:7] == (40, 0, 24, 10, 9, 21, 0)
     assert not memory.admit(Sequence(3, request, LONGEST), 5, NO_HIT, 0, whole=True)
     assert memory.usage(10).external == 24, "21 are asked for, and there are pieces of 8 and 16"
 
@@ -224,7 +224,7 @@ def test_growing_by_hand() -> None:
     first = Sequence(0, Request(row=0, id="r0", arrival=0, prompt_len=33, output_len=3), LONGEST)
     assert memory.admit(first, 33, NO_HIT, 0, whole=True)
     assert len(first.tables[0]) == 1 + 2 + 4 + 4
-    assert memory.usage(33) == (11, 0, 3, 33, 2, 9, 0)
+    assert memory.usage(33)[:7] == (11, 0, 3, 33, 2, 9, 0)
     other = Sequence(1, Request(row=1, id="r1", arrival=0, prompt_len=4, output_len=9), LONGEST)
     assert memory.admit(other, 4, NO_HIT, 0, whole=True)
     other.computed = 4
@@ -238,5 +238,5 @@ def test_virtual_by_hand() -> None:
     sequence = Sequence(0, Request(row=0, id="r0", arrival=0, prompt_len=33, output_len=3), LONGEST)
     assert memory.admit(sequence, 33, NO_HIT, 0, whole=True)
     assert sequence.tables == [list(range(1, 10))]
-    assert memory.usage(33) == (9, 0, 2, 33, 2, 1, 0)
+    assert memory.usage(33)[:7] == (9, 0, 2, 33, 2, 1, 0)
     assert not memory.fits(37, 1)

@@ -183,6 +183,7 @@ class Replay:
             "tokens_reserved": sum(to_fill.values()) - stored,
             "tokens_internal": len(filled) * size - sum(to_fill.values()),
             "tokens_external": 0,
+            "blocks_saved": sum(len(request.table or ()) for request in running) - len(filled),
             "internal_tokens": len(filled) * size - stored,
         }
 
@@ -224,6 +225,9 @@ class Replay:
         slots = usable * size
         kinds = ("stored", "internal", "reserved", "external")
         means = {kind: self._mean(f"tokens_{kind}", warmup) for kind in kinds}
+        held, saved = (
+            sum(row[name] * lasted for row, lasted in self._lasted(warmup)) for name in ("blocks_used", "blocks_saved")
+        )
         hit_tokens = sum(sum(request.hits) for request in self.requests)
         summary = {
             "requests": {
@@ -261,6 +265,7 @@ class Replay:
                 "used_mean": used,
                 "used_peak": peak,
                 **{f"{kind}_share": None if mean is None else mean / slots for kind, mean in means.items()},
+                "saved_share": saved / (held + saved) if held + saved else None,
             },
         }
         limits = self.scenario.metrics.slo.model_dump(exclude_none=True)

@@ -73,6 +73,7 @@ def test_one_request() -> None:
         "internal_share": 0.0,
         "reserved_share": pytest.approx((2 + 1 + 0) / 5 / 40),
         "external_share": 0.0,
+        "saved_share": 0.0,
     }
     assert "goodput" not in summary
 
