@@ -138,11 +138,11 @@ ADMIT = st.tuples(st.just("admit"), SMALL, st.integers(0, 4), st.integers(0, 2),
 FINISH = st.tuples(st.just("finish"), SMALL)
 UNREGISTER = st.tuples(st.just("unregister"), SMALL)
 PASS_TIME = st.tuples(st.just("pass_time"), SMALL)
-EVENTS = st.lists(st.one_of(WAIT, ADMIT, FINISH, ADMIT, WAIT, FINISH, UNREGISTER, PASS_TIME), max_size=80)
+EVENTS = st.lists(st.one_of(WAIT, ADMIT, FINISH, ADMIT, WAIT, FINISH, UNREGISTER, PASS_TIME), min_size=40, max_size=80)
 
 
 @EVERY
-@given(blocks=st.integers(1, 12), events=EVENTS)
+@given(blocks=st.integers(3, 9), events=EVENTS)
 @settings(max_examples=60)
 def test_a_pool_gets_every_idle_block_once_and_no_other(
     policy: str, blocks: int, events: list[tuple[Any, ...]]
@@ -161,7 +161,7 @@ def test_a_pool_gets_every_idle_block_once_and_no_other(
     assert sorted(pool.free) == list(range(1, blocks + 1))
 
 
-STREAM = st.lists(st.one_of(st.integers(1, 6), st.integers(1, 40)), max_size=300)
+STREAM = st.lists(st.one_of(st.integers(1, 6), st.integers(1, 40)), min_size=100, max_size=300)
 
 
 def replay(policy: str, names: list[int], capacity: int) -> bytearray:

@@ -87,10 +87,11 @@ def test_the_same_accesses_hit(policy: str) -> None:
 def test_parameters_count() -> None:
     names = zipf()[:100_000]
     assert replay("lru-k", names, 1000, k=1) == replay("lru", names, 1000)
-    for policy, parameters in {
+    others: dict[str, dict[str, Any]] = {
         "s3-fifo": {"small": 0.5},
         "2q": {"fresh": 0.5},
         "slru": {"segments": 2},
         "w-tinylfu": {"window": 0.5},
-    }.items():
+    }
+    for policy, parameters in others.items():
         assert replay(policy, names, 1000, **parameters) != replay(policy, names, 1000)
