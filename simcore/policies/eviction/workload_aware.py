@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from math import exp
+from math import exp, expm1
 
 from simcore.policies.base import parameter
 from simcore.policies.eviction.base import Block, Eviction, Name, Setting, Use
@@ -21,10 +21,8 @@ class _Category:
     def probability(self, age: float, life: float) -> float:
         """That a block is reused between `age` and `age + life` after its last use."""
         share = (self.reuses + 1) / (self.uses + 2)
-        if not self.waited:
-            return share
-        rate = self.reuses / self.waited
-        return share * exp(-rate * age) * -(exp(-rate * life) - 1)
+        rate = (self.reuses + 1) / (self.waited + life)  # as if one more had been reused, after this time
+        return -share * exp(-rate * age) * expm1(-rate * life)
 
 
 @dataclass
@@ -45,10 +43,8 @@ class WorkloadAware(Eviction):
         self._now: Tick = 0
         self._life = 0.0
         self._categories: dict[int, _Category] = {}
-        self._queues: dict[
-            int, OrderedDict[Block, Tick]
-        ] = {}  # by category: last uses, the oldest first; none is empty
-        self._of: dict[Block, int] = {}
+        self._queues: dict[int, OrderedDict[Block, Tick]] = {}  # last uses by category, oldest first; none is empty
+        self._of: dict[Block, int] = {}  # its category
 
     def insert(self, block: Block, name: Name, use: Use) -> None:
         self._enter(block, use)
@@ -67,14 +63,11 @@ class WorkloadAware(Eviction):
         self._categories.setdefault(use.category, _Category())
 
     def victim(self) -> Block:
-        now, life = self._now, self._life
-        chances = {
-            category: self._categories[category].probability(now - next(iter(queue.values())), life or 1.0)
-            for category, queue in self._queues.items()
-        }
+        oldest = {category: self._now - next(iter(queue.values())) for category, queue in self._queues.items()}
+        life = max(self._life or max(oldest.values()), 1)
+        chances = {category: self._categories[category].probability(age, life) for category, age in oldest.items()}
         block = next(iter(self._queues[min(chances, key=chances.__getitem__)]))
-        age = now - self._leave(block)
-        self._life = self.memory * life + (1 - self.memory) * age if life else float(age)
+        self._life = self.memory * life + (1 - self.memory) * (self._now - self._leave(block))
         return block
 
     def remove(self, block: Block) -> None:
