@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.paths import path_of
+from app.cli.policies import named
 from app.cli.studies import Chart, Format, Order, Sessions, SkipBadLines, Trace, capacities_of, counted, orders_of
 from simcore.export.charts import Line, chart_files, line_chart
 
@@ -22,7 +23,10 @@ def hits(
     trace: Trace,
     capacity: Annotated[str, typer.Option(help="Blocks of the trace's own size, or ids: 1000,5000.")],
     policy: Annotated[
-        str, typer.Option(help="Eviction policies: lru,fifo; all; parameters as in s3-fifo:small=0.2:ghost=0.5.")
+        str,
+        typer.Option(
+            help="Eviction policies: lru,fifo; all; my_policy.py; parameters as in s3-fifo:small=0.2:ghost=0.5."
+        ),
     ] = "lru",
     order: Order = None,
     admission: Annotated[
@@ -46,6 +50,10 @@ def hits(
     from simcore.study import choose, read_stream, study
     from simcore.study.play import columns_of
 
+    own = policy, admission
+    policy, admission = named("memory.eviction", policy), named("memory.admission", admission)
+    if jobs > 1 and own != (policy, admission):
+        raise InputError(f"--jobs is {jobs}, but a policy from a file runs in this process: it must be 1")
     policies, sizes, orders = choose(EVICTION, policy), capacities_of(capacity), orders_of(order)
     refusers = choose(ADMISSION, admission)
     if len(refusers) > 1:

@@ -42,6 +42,25 @@ def load_policies(files: list[Path] | None, overrides: list[str]) -> list[str]:
     return chosen + overrides
 
 
+def named(key: str, asked: str) -> str:
+    """The policies of a line, where a Python file in it is run and stands for its policies that the key can choose."""
+    from simcore.errors import InputError
+    from simcore.policies.families import key_of
+    from simcore.scenario.policies import load_policy
+
+    names = []
+    for part in asked.split(","):
+        file, dot, parameters = part.strip().partition(".py")
+        if not dot or (parameters and parameters[0] != ":"):
+            names.append(part)
+            continue
+        found = [policy.name for policy in load_policy(f"{file}.py") if key_of(policy) == key]
+        if not found:
+            raise InputError(f"{file}.py: defines no policy for {key}")
+        names += [name + parameters for name in found]
+    return ",".join(names)
+
+
 def policies(
     name: Annotated[str | None, typer.Argument(help="Only this policy, with all its parameters.")] = None,
     files: Policies = None,

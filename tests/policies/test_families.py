@@ -1,5 +1,6 @@
 """Policies by name, their parameters, and policies that a person brings."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,16 @@ def test_a_victim_that_is_not_there_is_told(victim: str, tmp_path: Path) -> None
     scenario = Scenario.preset("chat", ["memory.eviction=wrong", "memory.blocks=400", "workload.requests=50"])
     with pytest.raises(InputError, match=r"policy wrong: chose block \d+, which is not in the cache"):
         simulate(scenario)
+
+
+def test_a_study_takes_a_file_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = tmp_path / "ids.txt"
+    ids.write_text("\n".join(map(str, [1, 2, 3, 1, 2, 4, 1] * 20)))
+    study = ["hits", str(ids), "--capacity", "3", "--json"]
+    assert main([*study, "--policy", f"lru,{EXAMPLE}:window=3"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["policy"] for row in rows] == ["lru", "least-hit(window=3)"]
+    assert all(0 < row["object_hits"] < 140 for row in rows)
+    assert main([*study, "--policy", str(EXAMPLE), "--jobs", "2"]) == 2
+    assert main([*study, "--admission", str(EXAMPLE)]) == 2
+    assert "defines no policy for memory.admission" in capsys.readouterr().err
