@@ -15,7 +15,7 @@ from typing import Any
 
 from simcore.errors import InputError
 from simcore.policies.admission import ADMISSION
-from simcore.policies.allocation import ALLOCATOR
+from simcore.policies.allocation import ALLOCATOR, Allocator
 from simcore.policies.base import Family, Policy
 from simcore.policies.eviction import EVICTION
 from simcore.policies.queue import QUEUE
@@ -101,6 +101,10 @@ def _run(file: Path) -> ModuleType:
 
 def _check(policy: type[Policy]) -> None:
     """What Python would say much later, and in other words."""
+    if issubclass(policy, Allocator):
+        raise InputError(
+            f"policy {policy.__name__}: an allocator needs a memory that carries it out, which no file can be"
+        )
     if isabstract(policy):
         lacking = ", ".join(sorted(getattr(policy, "__abstractmethods__")))  # noqa: B009
         raise InputError(f"policy {policy.__name__}: lacks {lacking}")

@@ -74,7 +74,7 @@ def test_a_wrong_simulator_is_exit_code_1(
     from simcore.memory.base import Usage
     from simcore.memory.paged import PagedMemory
 
-    monkeypatch.setattr(PagedMemory, "usage", lambda self, computed: Usage(1, 0, 0, computed, 0, 0, 0))
+    monkeypatch.setattr(PagedMemory, "usage", lambda self, computed: Usage(1, 0, 0, computed, 0, 0, 0, 0))
     out = tmp_path / "out"
     assert main(["validate", str(scenario), "--model", str(folder), "--no-time", "--out", str(out)]) == 1
     assert json.loads((out / "validation.json").read_text(encoding="utf-8"))["verdict"] == "failed"
