@@ -21,6 +21,7 @@ SCENARIOS = {
     "overload",
     "long-context",
     "parallel-samples",
+    "beam-search",
     "orca",
     "swapping",
     "tiers",
