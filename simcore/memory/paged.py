@@ -15,6 +15,8 @@ from simcore.record.journal import Event, Journal
 from simcore.serving.request import Sequence
 from simcore.ticks import Tick
 
+_tuple = tuple.__new__  # a named tuple's own constructor costs three times as much, at every step
+
 NO_HIT = Hit(0, 0, [[]], [])
 
 
@@ -44,6 +46,7 @@ class PagedMemory:
         self._keys = keys
         self._late = late
         self._promptly = pool.prompt
+        self._watched = pool.journal is not None or pool.eviction.expires
         self._slots = 0  # tokens that all tables together have room for, shared blocks counted each time
         self._internal = 0  # slots of theirs that will never hold a token
 
@@ -71,7 +74,9 @@ class PagedMemory:
         return self.pool.free_queue()
 
     def turn(self, step: int, now: Tick) -> None:
-        self.pool.turn(step, now)
+        self.pool.use.now = now
+        if self._watched:
+            self.pool.turn(step, now)
 
     def lookup(self, sequence: Sequence) -> Hit:
         """At least one token must be computed to get logits, so a prompt that is cached whole hits one block less."""
@@ -200,7 +205,7 @@ class PagedMemory:
         empty = self._slots - computed
         stored, internal = used * self.block_size - empty, self._internal
         saved = self._slots // self.block_size - used
-        return Usage(used, pool.idle, pool.free - pool.idle, stored, empty - internal, internal, 0, saved)
+        return _tuple(Usage, (used, pool.idle, pool.free - pool.idle, stored, empty - internal, internal, 0, saved))
 
     def _never_used(self, sequence: Sequence) -> int:
         """Slots of a sequence's last block behind all that it will ever compute."""

@@ -242,10 +242,19 @@ def _tier(
 
 
 def _dot(values: Ints, ticks: Ints) -> int:
-    """The sum of products, which may exceed 64 bits."""
-    if not values.any():
-        return 0
-    return sum(map(mul, values.tolist(), ticks.tolist()))
+    """The sum of products of numbers that are not negative, exact though it may exceed 64 bits.
+
+    The ticks are taken apart into digits that are small enough for 64 bits to hold the sum of each.
+    """
+    most = int(values.max(initial=0))
+    bits = 63 - most.bit_length() - len(values).bit_length()
+    if bits < 1:
+        return sum(map(mul, values.tolist(), ticks.tolist()))
+    total = shift = 0
+    while most and ticks.any():
+        total += int(values @ (ticks & ((1 << bits) - 1))) << shift
+        ticks, shift = ticks >> bits, shift + bits
+    return total
 
 
 def _per(amount: int, span: float) -> float | None:
