@@ -62,7 +62,7 @@ class GroupedMemory(PagedMemory):
         if not sequence.keys:
             self._name(sequence)
         found: dict[Kind, list[list[Block]]] = {}
-        length = longest = (sequence.length - 1) // self.block_size
+        length = longest = min((sequence.length - 1) // self.block_size, len(sequence.keys))
         junction = 0
         while True:
             for kind in self._kinds:
@@ -152,6 +152,8 @@ class GroupedMemory(PagedMemory):
         child.registered, child.junction = parent.registered, parent.junction
         if self._keys is not None:
             self._name(child)
+            if parent.worth < len(parent.keys):
+                child.worth = parent.worth
         child.horizon = parent.horizon = parent.computed + 1  # to be asked before either writes
 
     def release(self, sequence: Sequence, filled: int, returns: bool) -> None:
@@ -264,7 +266,7 @@ class GroupedMemory(PagedMemory):
         """Where a decoding sequence will be when a step changes something of its tables."""
         size = self.block_size
         yield len(sequence.tables[0]) * size + 1
-        if self._keys is not None:
+        if self._keys is not None and sequence.registered < sequence.worth:
             yield (sequence.registered + 1) * size + self._lag
         for kind, gone in zip(self._of, sequence.nulls, strict=True):
             if kind.window:

@@ -156,6 +156,8 @@ class PagedMemory:
         self._internal += self._never_used(child)
         if self._keys is not None:
             self._name(child)
+            if parent.worth < len(parent.keys):  # what they have in common was refused to the cache from there on
+                child.worth = parent.worth
         child.horizon = parent.horizon = parent.computed + 1  # to be asked before either writes
 
     def swap_out(self, sequence: Sequence) -> None:
@@ -230,7 +232,7 @@ class PagedMemory:
 
     def _unexpect(self, sequence: Sequence) -> None:
         """It waits no longer."""
-        if self.pool.eviction.hears_queue:
+        if self._keys is not None and self.pool.eviction.hears_queue:
             self.pool.eviction.unexpect(self._names(sequence))
 
     def _names(self, sequence: Sequence) -> Row[Key]:
@@ -265,5 +267,5 @@ class PagedMemory:
                 if first + admitted < full:
                     full = sequence.worth = first + admitted
             sequence.registered = full
-        if full < len(table) and (full < sequence.named or self._promptly) and not self._late:
+        if full < len(table) <= sequence.worth and (full < sequence.named or self._promptly) and not self._late:
             sequence.horizon -= 1  # to be asked when the last block is full, not only when it overflows

@@ -110,6 +110,10 @@ class Scenario(Section):
                 problems["memory.allocator"] = "a model with sliding-window layers cannot be simulated with that"
             if scheduler.preemption != "recompute":
                 problems["scheduler.preemption"] = f'memory.allocator = "{name}" cannot swap: it must be "recompute"'
+        if scheduler.batching != "continuous" and (self.workload.samples or 1) > 1:
+            problems["workload.samples"] = (
+                f'scheduler.batching = "{scheduler.batching}" cannot be simulated with several'
+            )
         if self.memory.tiers:
             if scheduler.preemption != "recompute":
                 problems["scheduler.preemption"] = (

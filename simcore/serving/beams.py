@@ -29,8 +29,9 @@ class BeamSearch:
             self._beams.setdefault(opening.request, {})[opening.branch] = seq
         for seq in plan.closed:
             row, branch = self._owners[seq]
-            if self._beams[row].get(branch) == seq:
-                del self._beams[row][branch]
+            beams = self._beams.get(row, {})
+            if beams.get(branch) == seq:
+                del beams[branch]
         replaced: list[tuple[Seq, Seq]] = []
         for row in [row for row, beams in self._beams.items() if not beams]:
             del self._beams[row]

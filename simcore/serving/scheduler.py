@@ -246,7 +246,7 @@ class Scheduler:
                 if not request.live:
                     request.finished = now
             self.running = [sequence for sequence in self.running if sequence.place != NEVER]
-        if outcome.replaced:
+        if outcome.replaced and not self._paused:
             self.memory.turn(plan.index, now)
             self._replace(outcome.replaced)
         if self.tiered:
@@ -327,6 +327,7 @@ class Scheduler:
             for branch in (sequence, parent):
                 branch.settle(self.steps - self._pauses)
             child = self._mint(parent.request, sequence.branch)
+            child.forks = 0  # the first branch has forked long ago
             child.computed, child.length = parent.computed, parent.length
             child.place = sequence.place
             child.streak = self.steps if self._options.batching == "continuous" else NEVER

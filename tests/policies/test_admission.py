@@ -74,3 +74,16 @@ def test_every_policy_leaves_a_pool_that_adds_up(name: str) -> None:
     assert first.summary == second.summary
     last = first.timeline.tail(1)
     assert last["blocks_used"][0] + last["blocks_cached"][0] + last["blocks_free"][0] == 599
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("switch", [0.0, 0.3])
+def test_what_is_refused_is_asked_for_blocks_in_time(samples: int, switch: float) -> None:
+    """No sequence holds more tokens than its blocks have room for, and no block is cached twice by two branches."""
+    for admission in ADMISSION:
+        overrides = [f"memory.admission={admission}", f"workload.samples={samples}", f"workload.beam_switch={switch}"]
+        scenario = Scenario.preset("default", [*overrides, "memory.blocks=300", "workload.requests=40"])
+        results = simulate(scenario)
+        assert results.summary["requests"]["unfinished"] == 0
+        for name in ("tokens_stored", "tokens_reserved", "tokens_internal"):
+            assert (results.timeline[name] >= 0).all()

@@ -121,3 +121,22 @@ def test_the_phantom_hit_of_vllm_would_read_what_was_never_computed(kept: bool) 
     else:
         record, _ = carried_out(scenario, workload)
         assert record.steps["preemptions"].sum() > 0
+
+
+def test_a_beam_that_takes_the_place_of_the_first_does_not_fork_again() -> None:
+    """The first beam is dropped, and its successor preempted: it comes back alone, and all of the search ends."""
+    options = {
+        "memory": {"blocks": 9, "block_size": 4, "prefix_caching": False},
+        "scheduler": {"max_model_len": 64},
+        "timing": {"model": "constant"},
+    }
+    workload = Workload(
+        "test", np.zeros(2), np.array([6, 6]), np.array([18, 18]), samples=np.array([2, 2]), beam_switch=0.4
+    )
+    preempted = 0
+    for seed in range(20):
+        results = Simulation(Scenario.model_validate(options | {"seed": seed}), workload=workload).run()
+        assert results.summary["requests"]["finished"] == 2
+        assert results.record.requests["output_tokens"].tolist() == [36, 36]
+        preempted += results.summary["preemptions"]
+    assert preempted > 20
