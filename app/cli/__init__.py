@@ -44,6 +44,13 @@ app.add_typer(trace.app, name="trace")
 app.add_typer(benchmark.app, name="benchmark")
 
 
+def _blamed(error: Exception) -> str | None:
+    """Whether it came out of a policy that the person brought."""
+    from simcore.policies.families import blame
+
+    return blame(error)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit code. Wrong input is one sentence on standard error, and exit code 2."""
     command = typer.main.get_command(app)
@@ -70,8 +77,10 @@ def main(argv: list[str] | None = None) -> int:
         return refuse(f"cannot go on: {error}")
     except SystemExit:
         return 0  # so rich and typer leave when nobody reads on, as in `| head`
-    except Exception:  # in the midst of building a validator, pydantic makes an error of its own of Ctrl+C
+    except Exception as error:  # in the midst of building a validator, pydantic makes an error of its own of Ctrl+C
         if not interrupted:
+            if sentence := _blamed(error):
+                return refuse(sentence)
             raise
         code = INTERRUPTED
     if code == INTERRUPTED:

@@ -8,8 +8,9 @@ from hashlib import sha256
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from inspect import isabstract
+from os.path import exists, samefile
 from pathlib import Path
-from traceback import extract_tb
+from traceback import extract_tb, walk_tb
 from types import ModuleType
 from typing import Any
 
@@ -30,6 +31,7 @@ FAMILIES: dict[str, Family[Any]] = {
 }
 """The family of each key of a scenario that chooses a policy."""
 
+_MODULE = "kvscope_policy_"
 ENTRY_POINTS = "kvscope.policies"
 """The group of entry points by which an installed package offers policies."""
 
@@ -67,6 +69,18 @@ def load_policies(file: Path) -> list[type[Policy]]:
     return chosen
 
 
+def blame(error: BaseException) -> str | None:
+    """A sentence on an error that came out of a policy of a file: the file, the line and what Python says of it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    frames = list(walk_tb(error.__traceback__))
+    for frame, line in reversed(frames):
+        if str(frame.f_globals.get("__name__")).startswith(_MODULE):
+            said = f"{type(error).__name__}: {error}"
+            return f"{frame.f_code.co_filename}, line {line}, in {frame.f_code.co_name}: {said}"
+    return None
+
+
 @cache
 def discover() -> None:
     """Let the policies of installed packages be chosen; one that cannot be loaded is warned of, and left out."""
@@ -84,7 +98,7 @@ def _run(file: Path) -> ModuleType:
         raise InputError(f"{file}: a policy is a Python file, with a name that ends in .py")
     if not file.is_file():
         raise InputError(f"{file}: there is no such file")
-    name = f"kvscope_policy_{sha256(str(file.resolve()).encode()).hexdigest()[:12]}"
+    name = f"{_MODULE}{sha256(str(file.resolve()).encode()).hexdigest()[:12]}"
     spec = spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
@@ -92,7 +106,11 @@ def _run(file: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        lines = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == str(file)]
+        lines = [
+            frame.lineno
+            for frame in extract_tb(error.__traceback__)
+            if exists(frame.filename) and samefile(frame.filename, file)
+        ]
         line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
         place = f"{file}, line {line}" if line else str(file)
         raise InputError(f"{place}: {type(error).__name__}: {error}") from None

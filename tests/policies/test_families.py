@@ -139,3 +139,12 @@ def test_a_study_takes_a_file_too(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main([*study, "--policy", str(EXAMPLE), "--jobs", "2"]) == 2
     assert main([*study, "--admission", str(EXAMPLE)]) == 2
     assert "defines no policy for memory.admission" in capsys.readouterr().err
+
+
+def test_an_error_in_a_policy_names_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "crash.py"
+    file.write_text(WHOLE.format(name="crash", victim="1 / 0"))
+    arguments = ["simulate", "chat", "--policy", str(file), "--set", "memory.blocks=400"]
+    assert main([*arguments, "--set", "workload.requests=50", "--out", str(tmp_path / "out")]) == 2
+    assert f"{file}, line 14, in victim: ZeroDivisionError: division by zero" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
