@@ -1,0 +1,1 @@
+"""One against many: settings, replications, paired comparison."""
