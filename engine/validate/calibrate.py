@@ -216,7 +216,7 @@ def _fit(
     totals: list[tuple[int, int, int, int, Chunks]], seconds: NDArray[np.float64]
 ) -> dict[str, float | list[float] | list[int]]:
     """Coefficients of at least 0 with the least squares of relative errors."""
-    from scipy.optimize import nnls  # type: ignore[import-untyped]
+    from scipy.optimize import nnls
 
     most = max(tokens for _, tokens, _, _, _ in totals)
     knots = [1]
