@@ -102,10 +102,11 @@ class Recorder:
         scheduler = self._scheduler
         usage = self._memory.usage(plan.held)
         queried = hit = copies = swaps_out = swaps_in = 0
-        for opening in plan.opened.values():
-            if opening.parent is None:
-                queried += opening.known
-                hit += opening.hit
+        if plan.opened:
+            for opening in plan.opened.values():
+                if opening.parent is None:
+                    queried += opening.known
+                    hit += opening.hit
         waiting = len(scheduler.waiting)
         if self._tiers:
             waiting += len(scheduler.fetching)
@@ -135,8 +136,9 @@ class Recorder:
 
     def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
         self._committed = plan.index + 1
-        for request in served(ended):
-            self._close(request, FINISHED)
+        if ended:
+            for request in served(ended):
+                self._close(request, FINISHED)
 
     def finish(self) -> Record:
         """The run is over: what has not ended is `UNFINISHED`."""

@@ -167,7 +167,9 @@ class Scheduler:
             longest = self._threshold
         chunks: dict[Sequence, int] = {}
         if self._continuous:
-            self._continue_running(plan, chunks, longest, self._asks.pop(plan.index, []) + self._prefilling)
+            due = self._asks.pop(plan.index, None)
+            if due or self._prefilling:
+                self._continue_running(plan, chunks, longest, (due or []) + self._prefilling)
             if (self.waiting or self._fetched) and not plan.preempted:
                 self._admit_waiting(plan, chunks, longest, now)
         else:
@@ -395,8 +397,6 @@ class Scheduler:
         changes nothing of vLLM's order, in which the first take what they want: whoever was admitted got a token after
         all before it had that, and what they want never grows.
         """
-        if not active:
-            return
         step, running, budget = plan.index - self._pauses, self.running, self._options.max_num_batched_tokens
         pending = bool(self._in_flight)
         active.sort(key=_PLACE)

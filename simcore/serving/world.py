@@ -1,7 +1,8 @@
 """The SimPy world around a scheduler: requests arrive, a server takes step after step, time passes.
 
 SimPy holds the clock, in ticks. Arrivals are events of their own; a server is one process that asks its scheduler for
-a plan, hands it to an executor, and sleeps for as long as the step lasts.
+a plan, hands it to an executor, and sleeps for as long as the step lasts. Through a step in which no event of anybody
+else falls there is nothing to wait for: the server's own time then runs ahead of the clock, up to the next event.
 """
 
 import math
@@ -110,14 +111,16 @@ class Server:
     def _serve(self) -> Events:
         """Plan, then wait for the oldest plans until fewer than `depth` are in flight; at one, that is this plan."""
         env, scheduler, executor, observers = self._env, self.scheduler, self._executor, self._observers
-        tiered = scheduler.tiered is not None
+        schedule, commit = scheduler.schedule, scheduler.commit
+        tiered, depth, last = scheduler.tiered is not None, self._depth, self._max_steps - 1
         in_flight: deque[tuple[StepPlan, Outcome, Tick]] = deque()
+        now: Tick = 0  # not before that of the clock, and before its next event
         free = 0  # when all that was planned so far is done
         while in_flight or not self.stopping:
-            now, plan, idle = int(env.now), None, True
+            plan, idle = None, True
             if not self.stopping:
                 self._news = False
-                plan = scheduler.schedule(now)
+                plan = schedule(now)
             if plan is not None:
                 there = self._links.carry(scheduler.transfers()) if tiered else 0  # what the step needs
                 executor.submit(plan)
@@ -132,26 +135,32 @@ class Server:
                 for observer in observers:
                     observer.planned(plan, start, free - start)
                 in_flight.append((plan, outcome, free))
-                if plan.index + 1 == self._max_steps:
+                if plan.index == last:
                     self.stopping = True
                 idle = not plan.rows and (plan.stalled or scheduler.awaits)
-            most = 0 if idle or self.stopping else self._depth - 1
+            most = 0 if idle or self.stopping else depth - 1
             while len(in_flight) > most:
                 oldest, outcome, end = in_flight.popleft()
                 if end > now:
-                    yield Pause(env, end - now)
                     now = end
-                ended = scheduler.commit(oldest, outcome, now)
+                    if tiered or env.peek() <= end:
+                        yield Pause(env, end - int(env.now))
+                ended = commit(oldest, outcome, now)
                 if tiered:
                     self._links.carry(scheduler.transfers())
                 for observer in observers:
                     observer.committed(oldest, ended)
                 if ended:
+                    if now > env.now:
+                        yield Pause(env, now - int(env.now))  # who waited for it counts from here
                     for request in served(ended):
                         self._on_end(request)
                     yield Pause(env)  # somebody may have waited for the end of one, and arrive at once
             if idle and not self.stopping:
+                if now > env.now:
+                    yield Pause(env, now - int(env.now))
                 yield from self._wait()  # only another arrival can change anything, of a request or of a transfer
+                now = int(env.now)
         self.stopped = True
 
     def _wait(self) -> Events:
