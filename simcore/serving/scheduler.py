@@ -6,9 +6,7 @@ before waiting ones, preemption by recomputation. Beyond vLLM's: parallel sample
 (a request computes its prompt once, then forks), and preemption by swapping to the host. A branch is a row of its own
 from then on: it is preempted, resumed and ended by itself.
 
-**Decoding sequences move with the clock.** Each gets one token in every step, so how far it has come is the number of
-the step less a constant, its `offset`, and nothing need be done for it until it fills a block, needs another one, or
-ends. When that will be is known, and noted in a calendar. So a step costs what happens in it, not what runs.
+Decoding sequences move with a clock of their own, and are looked at only when something is due (see `Decoding`).
 
 **A plan may be made while the last one is in flight** (vLLM's async scheduling). All rows of the last plan that sample
 have one token more than is known; it is planned with as if it were there. What differs is noted where it does: whoever
@@ -16,13 +14,12 @@ got its last token in the plan in flight runs on without a row; a victim still g
 the memory is told what is known, and what may still be read.
 
 Who is admitted and who gives way are policies. With `batching = "prefill-first"` or `"static"` a step computes prompts
-only, or outputs only. The clock of the decoding stands still in a step of prompts: it is the number of the step less
-the `_pauses` so far.
+only, or outputs only. The clock of those who decode stands still in a step of prompts.
 """
 
 from array import array
 from bisect import bisect
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from operator import attrgetter
 
@@ -31,6 +28,7 @@ from simcore.memory.tiers import TieredMemory, Transfer
 from simcore.policies.queue import QUEUE, QueueSetting
 from simcore.policies.victim import VICTIM
 from simcore.scenario.scheduler import SchedulerSection
+from simcore.serving.decoding import Decoding
 from simcore.serving.plan import Opening, Outcome, StepPlan
 from simcore.serving.request import NEVER, Request, Sequence
 from simcore.ticks import Tick
@@ -38,19 +36,6 @@ from simcore.ticks import Tick
 _PLACE = attrgetter("place")
 _BRANCHES = 1 << 14
 """More than the samples that a request may have."""
-
-
-class Calendar(defaultdict[int, list[Sequence]]):
-    """Who is due at which step."""
-
-    def __init__(self) -> None:
-        super().__init__(list)
-
-    def strike(self, step: int, sequence: Sequence) -> None:
-        """Take a note back, if its page has not been torn out."""
-        page = self.get(step)
-        if page and sequence in page:
-            page.remove(sequence)
 
 
 class Scheduler:
@@ -102,14 +87,10 @@ class Scheduler:
         self._continuous = options.batching == "continuous"
 
         self._prefilling: list[Sequence] = []  # in the order of admission
-        self._decoding = 0
-        self._offsets = 0  # the sum of the decoding sequences' offsets
-        self._pauses = 0  # steps so far in which those who decode got no token
+        self._decoding = Decoding()
         self._paused = False  # this step is such a step
         self._yields = False  # the last step was, and somebody had to give way in it: those who decode are next
         self._open = True  # a static batch still takes requests in
-        self._asks = Calendar()
-        self._ends = Calendar()
         self._admitted = 0
         self._refused: Sequence | None = None  # for want of blocks, when the memory's chances were `_refused_at`
         self._refused_at = 0
@@ -142,7 +123,7 @@ class Scheduler:
     def live(self) -> list[Sequence]:
         """All that run or wait, settled."""
         for sequence in self.running:
-            sequence.settle(self.steps - self._pauses)
+            sequence.settle(self.steps - self._decoding.pauses)
         return [*self.running, *self.fetching, *self.waiting]
 
     def schedule(self, now: Tick) -> StepPlan | None:
@@ -155,11 +136,11 @@ class Scheduler:
         if self._forked:
             plan.opened, self._forked = self._forked, {}
         if self._in_flight:
-            self._finishing = self._ends.get(plan.index - 1, [])[:]
+            self._finishing = self._decoding.ends.get(plan.index - 1, [])[:]
         elif self._finishing:
             self._finishing = []
         if self._hears_clock:
-            self.waiting.turn(self.steps - self._pauses)
+            self.waiting.turn(self.steps - self._decoding.pauses)
         self.steps += 1
 
         longest = self._longest
@@ -167,7 +148,7 @@ class Scheduler:
             longest = self._threshold
         chunks: dict[Sequence, int] = {}
         if self._continuous:
-            due = self._asks.pop(plan.index, None)
+            due = self._decoding.asks.pop(plan.index, None)
             if due or self._prefilling:
                 self._continue_running(plan, chunks, longest, (due or []) + self._prefilling)
             if (self.waiting or self._fetched) and not plan.preempted:
@@ -177,9 +158,9 @@ class Scheduler:
         if self.memory.moves:
             plan.moves, self.memory.moves = self.memory.moves, []
 
-        decoded = self._decoding * (self.steps - self._pauses) - self._offsets
+        decoded = self._decoding.held(self.steps)
         if self._continuous and not (chunks or self._finishing):  # as most steps are
-            plan.rows = plan.tokens = self._decoding
+            plan.rows = plan.tokens = self._decoding.count
             plan.context = plan.pairs = plan.held = decoded
         else:
             self._count(plan, chunks, decoded)
@@ -202,7 +183,7 @@ class Scheduler:
         if self._paused:
             plan.held += decoded
         else:
-            plan.rows = plan.tokens = self._decoding - len(self._finishing)
+            plan.rows = plan.tokens = self._decoding.count - len(self._finishing)
             plan.context = plan.pairs = decoded
             if self._prefilling and not chunks:
                 plan.held += sum(sequence.computed for sequence in self._prefilling)  # they wait for the others
@@ -229,7 +210,7 @@ class Scheduler:
             if sequence.forks:
                 self.memory.turn(plan.index, now)
                 self._fork(sequence)
-        ended = self._ends.pop(plan.index - self._pauses, [])
+        ended = self._decoding.ends.pop(plan.index - self._decoding.pauses, [])
         if outcome.ended:
             ended += [s for s in self.running if (s.request.row, s.branch) in outcome.ended and s not in ended]
         if self._overdue:
@@ -287,7 +268,7 @@ class Scheduler:
 
     def _end(self, sequence: Sequence, next_step: int) -> None:
         """A running sequence has got its last token, in the step before `next_step`."""
-        sequence.settle(next_step - self._pauses)
+        sequence.settle(next_step - self._decoding.pauses)
         if self._in_flight and sequence.ends >= next_step:  # nobody knew, and one more is being computed
             sequence.request.computed_tokens += 1
         self._stop_decoding(sequence)
@@ -327,7 +308,7 @@ class Scheduler:
             if sequence is None or parent is None or sequence.offset is None or sequence.offset != parent.offset:
                 continue  # one of them had to give way, or has ended
             for branch in (sequence, parent):
-                branch.settle(self.steps - self._pauses)
+                branch.settle(self.steps - self._decoding.pauses)
             child = self._mint(parent.request, sequence.branch)
             child.forks = 0  # the first branch has forked long ago
             child.computed, child.length = parent.computed, parent.length
@@ -347,8 +328,8 @@ class Scheduler:
         tables = [table.copy() for table in child.tables]
         known = child.computed + 1
         self._forked[child.id] = Opening(child.request.row, child.branch, parent.id, tables, child.computed, 0, known)
-        self._asks.strike(parent.asks, parent)
-        self._note_ask(parent)
+        self._decoding.asks.strike(parent.asks, parent)
+        self._decoding.note_ask(parent)
 
     def _close(self, sequence: Sequence) -> None:
         """It is gone; the executor need not hear of one that it has not heard of yet."""
@@ -368,7 +349,7 @@ class Scheduler:
         static = self._options.batching == "static"
         if not self.running:
             self._open = True
-        self._paused = not (self._yields and self._decoding)
+        self._paused = not (self._yields and self._decoding.count)
         if self._paused:
             self._continue_running(plan, chunks, longest, self._prefilling.copy())
             admits = self._open and bool(self.waiting) and not plan.preempted
@@ -377,9 +358,11 @@ class Scheduler:
             self._paused = bool(chunks or plan.preempted)
         self._yields = self._paused and bool(plan.preempted)
         if self._paused:
-            self._pauses += 1
+            self._decoding.pauses += 1
         else:
-            self._continue_running(plan, chunks, longest, self._asks.pop(plan.index - self._pauses, []))
+            self._continue_running(
+                plan, chunks, longest, self._decoding.asks.pop(plan.index - self._decoding.pauses, [])
+            )
         for sequence in self.running:
             if sequence.offset is not None:
                 if self._paused:
@@ -397,7 +380,7 @@ class Scheduler:
         changes nothing of vLLM's order, in which the first take what they want: whoever was admitted got a token after
         all before it had that, and what they want never grows.
         """
-        step, running, budget = plan.index - self._pauses, self.running, self._options.max_num_batched_tokens
+        step, running, budget = plan.index - self._decoding.pauses, self.running, self._options.max_num_batched_tokens
         pending = bool(self._in_flight)
         active.sort(key=_PLACE)
         for sequence in active:
@@ -426,7 +409,7 @@ class Scheduler:
             if sequence.offset is None:
                 chunks[sequence] = tokens
             else:
-                self._note_ask(sequence)
+                self._decoding.note_ask(sequence)
 
     def _admit_waiting(self, plan: StepPlan, chunks: dict[Sequence, int], longest: int, now: Tick) -> bool:
         """Admit from the head of the queue for as long as slots, budget and blocks last; nobody overtakes.
@@ -502,7 +485,7 @@ class Scheduler:
             if sequence in self._finishing:
                 self._finishing.remove(sequence)
                 scheduled = False
-            sequence.settle(plan.index - self._pauses, pending)
+            sequence.settle(plan.index - self._decoding.pauses, pending)
             self._stop_decoding(sequence)
             undone = int(scheduled)
             if pending:
@@ -546,31 +529,15 @@ class Scheduler:
 
     def _start_decoding(self, sequence: Sequence) -> None:
         """From the next step on it gets a token in every step."""
-        clock = self.steps - self._pauses
-        sequence.offset = clock - sequence.computed
-        self._decoding += 1
-        self._offsets += sequence.offset
-        sequence.ends = sequence.offset + sequence.end - 2
-        self._ends[sequence.ends].append(sequence)
-        self._note_ask(sequence)
+        self._decoding.start(sequence, self.steps)
         if self._hears_clock:
-            self.waiting.decodes(sequence, clock)
+            self.waiting.decodes(sequence, self.steps - self._decoding.pauses)
 
     def _stop_decoding(self, sequence: Sequence) -> None:
         assert sequence.offset is not None
         if self._hears_clock:
             self.waiting.rests(sequence, sequence.offset + sequence.computed)
-        self._asks.strike(sequence.asks, sequence)
-        self._ends.strike(sequence.ends, sequence)
-        self._decoding -= 1
-        self._offsets -= sequence.offset
-        sequence.offset = None
-
-    def _note_ask(self, sequence: Sequence) -> None:
-        assert sequence.offset is not None
-        sequence.asks = sequence.offset + sequence.horizon - 1
-        if sequence.asks <= sequence.ends:
-            self._asks[sequence.asks].append(sequence)
+        self._decoding.stop(sequence)
 
     def _list_rows_of(self, plan: StepPlan, chunks: dict[Sequence, int]) -> None:
         finishing = self._finishing
@@ -578,12 +545,12 @@ class Scheduler:
             s for s in self.running if s in chunks or (s.offset is not None and not self._paused and s not in finishing)
         ]
         for sequence in rows:
-            sequence.settle(plan.index - self._pauses)
+            sequence.settle(plan.index - self._decoding.pauses)
         plan.seqs = [sequence.id for sequence in rows]
         plan.counts = [chunks.get(sequence, 1) for sequence in rows]
         plan.starts = [sequence.computed - chunks.get(sequence, 0) for sequence in rows]
 
     def _spent(self, chunks: dict[Sequence, int]) -> int:
         """The tokens of a step that are not free to be given: one a row, and what chunks have beyond it."""
-        rows = len(self.running) - (self._decoding if self._paused else len(self._finishing))
+        rows = len(self.running) - (self._decoding.count if self._paused else len(self._finishing))
         return rows + sum(chunks.values()) - len(chunks)
