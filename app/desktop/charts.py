@@ -650,13 +650,13 @@ class Chart(QFrame):
         for side in ("bottom", "left"):
             axis = self.plot.getAxis(side)
             axis.setPen(pg.mkPen(theme.colour("border")))
-            axis.setTickPen(pg.mkPen(theme.colour("border")))
+            axis.setTickPen(pg.mkPen(theme.colour("grid")))
             axis.setTextPen(pg.mkPen(theme.colour("muted")))
             axis.setTickFont(small)
             axis.label.setFont(small)
             axis.label.setDefaultTextColor(theme.colour("muted"))
             axis.labelStyle = {"color": shown.muted}
-        self.plot.showGrid(y=not any(isinstance(series, Heatmap) for series in self.series), alpha=0.6)
+        self.plot.showGrid(y=not any(isinstance(series, Heatmap) for series in self.series), alpha=0.9)
         self.cross.setPen(pg.mkPen(theme.colour("muted")))
         if self.region is not None:
             self.region.setBrush(theme.colour("accent", 0.18))
