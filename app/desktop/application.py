@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.desktop.pages import PAGES
+
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QWidget
 
@@ -22,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="kvscope desktop", description="Open the window.")
     parser.add_argument("file", nargs="?", type=Path, help="a scenario, a trace, or a folder of results to open")
     parser.add_argument("--theme", choices=("system", "dark", "light", "contrast"), help="colours, this time and later")
-    parser.add_argument("--page", help="the page to begin with, as in workload")
+    parser.add_argument("--page", choices=tuple(PAGES), default="home", help="the page to begin with")
     arguments = parser.parse_args(argv)
     if problem := unfit(qt_version(), sys.version_info[:2]) or no_screen():
         print(f"kvscope: {problem}", file=sys.stderr)
@@ -74,7 +76,7 @@ def session_maker() -> "Callable[[QWidget], Session] | None":
     return made
 
 
-def _run(file: Path | None, theme_name: str | None, page: str | None) -> int:
+def _run(file: Path | None, theme_name: str | None, page: str) -> int:
     import signal
 
     from PySide6.QtCore import Qt, QTimer
@@ -94,7 +96,7 @@ def _run(file: Path | None, theme_name: str | None, page: str | None) -> int:
     window = MainWindow(session_maker())
     if theme_name:
         window.use_theme(theme_name)
-    window.show_page(page or "home")
+    window.show_page(page) or window.show_page("home")
     window.show()
     # Python sees Ctrl+C only when it runs, and this lets it run twice a second.
     signal.signal(signal.SIGINT, lambda *_: window.close())

@@ -469,7 +469,8 @@ class Chart(QFrame):
 
         self.heading = QLabel(title)
         self.heading.setProperty("role", "heading")
-        self.heading.setToolTip(about)
+        self.heading.setMinimumWidth(40)  # it may be cut
+        self.heading.setToolTip(f"{title}. {about}".strip())
         self.key = _Legend(self)
         self.button = QToolButton()
         self.button.setAccessibleName(f"Export {title}")
