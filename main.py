@@ -1,4 +1,4 @@
-"""The one door: without a command the desktop, with a command the command line."""
+"""The one door: the desktop without a command or with `desktop`, otherwise the command line."""
 
 import os
 import sys
@@ -10,11 +10,18 @@ except KeyboardInterrupt:  # before anybody else listens to Ctrl+C
 
 
 def main() -> int:
-    """Run what the command line asks for and return the exit code."""
-    if len(sys.argv) > 1:
+    """Open the window or run what the command line asks for, and return the exit code."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["desktop"] or (not arguments and has_screen()):
+        from app.desktop.application import main as desktop
+
+        return desktop(arguments[1:])
+    if arguments:
         return command_line()
-    why = "There is no desktop yet" if has_screen() else "There is no screen"
-    print(f"{why}: running the default scenario headless. `python main.py --help` lists the commands.", flush=True)
+    print(
+        "There is no screen: running the default scenario headless. `python main.py --help` lists the commands.",
+        flush=True,
+    )
     return command_line(["simulate"])
 
 

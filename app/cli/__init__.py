@@ -26,7 +26,7 @@ INTERRUPTED = 130  # also what typer makes of Ctrl+C
 
 app = typer.Typer(
     name="kvscope",
-    help="A lab for the memory of LLM serving.",
+    help="A lab for the memory of LLM serving. `kvscope desktop [FILE]` opens the window.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -443,6 +443,7 @@ class Chart(QFrame):
         self.view.setFrameShape(QFrame.Shape.NoFrame)
         self.view.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.view.setMinimumSize(120, 80)
+        self.view.setAcceptDrops(False)  # files are for the window
         self.plot = self.view.getPlotItem()
         self.plot.setMenuEnabled(False)
         self.plot.hideButtons()

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from PySide6.QtCore import QByteArray, QObject, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QGuiApplication, QIcon, QPainter, QPalette, QPixmap
@@ -251,7 +253,21 @@ def _dress(app: QApplication, theme: Theme) -> None:
         palette.setColor(QPalette.ColorGroup.Disabled, role, off)
     app.setPalette(palette)
     app.setFont(font())
-    app.setStyleSheet(_SHEET.format(**{name: getattr(theme, name) for name in _NAMES}))
+    colours = {name: getattr(theme, name) for name in _NAMES}
+    app.setStyleSheet(_SHEET.format(**colours, check=_file("good", theme.on_accent), down=_file("down", theme.muted)))
+
+
+@cache
+def _folder() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="kvscope-icons-")
+
+
+@cache
+def _file(name: str, hue: str) -> str:
+    """An icon as a file, which is how a style sheet wants it; it is gone when the program ends."""
+    path = Path(_folder().name) / f"{name}-{hue[1:]}.svg"
+    path.write_text(_svg(name).replace("currentColor", hue), encoding="utf-8")
+    return path.as_posix()
 
 
 _NAMES = ("window", "surface", "raised", "border", "text", "muted", "accent", "on_accent", "good", "warn", "bad")
@@ -267,9 +283,12 @@ QLabel[role="value"] {{ font-size: 17pt; font-weight: 600; }}
 QLabel[role="bad"] {{ color: {bad}; font-size: 9pt; }}
 QLabel[role="warn"] {{ color: {warn}; }}
 QLabel[role="good"] {{ color: {good}; }}
+QLabel[role="key"] {{
+  background: {raised}; border: 1px solid {border}; border-radius: 4px; padding: 1px 6px; font-size: 9pt;
+}}
 QFrame[role="card"] {{ background: {surface}; border: 1px solid {border}; border-radius: 8px; }}
 QFrame[role="strip"] {{ background: {surface}; border: none; border-bottom: 1px solid {border}; }}
-QScrollArea, QScrollArea > QWidget > QWidget[role="page"] {{ background: transparent; border: none; }}
+QScrollArea, QScrollArea[role="clear"] > QWidget > QWidget {{ background: transparent; border: none; }}
 QPushButton {{
   background: {raised}; border: 1px solid {border}; border-radius: 6px; padding: 6px 14px; min-height: 18px;
 }}
@@ -280,6 +299,10 @@ QPushButton[role="primary"] {{
   background: {accent}; color: {on_accent}; border-color: {accent}; font-weight: 600;
 }}
 QPushButton[role="primary"]:focus {{ border: 2px solid {text}; padding: 5px 13px; }}
+QPushButton[role="segment"] {{ border-radius: 0; }}
+QPushButton[role="segment"]:checked {{ background: {accent}; color: {on_accent}; border-color: {accent}; }}
+QPushButton[role="link"] {{ background: transparent; border: 1px solid transparent; text-align: left; padding: 5px 4px; }}
+QPushButton[role="link"]:hover, QPushButton[role="link"]:focus {{ border: 1px solid {accent}; }}
 QPushButton:disabled, QPushButton[role="primary"]:disabled {{
   background: {raised}; color: {muted}; border-color: {border};
 }}
@@ -322,6 +345,26 @@ QTableView, QTreeView, QListView {{
   selection-background-color: {accent}; selection-color: {on_accent}; alternate-background-color: {window};
 }}
 QTableView:focus, QTreeView:focus, QListView:focus {{ border: 1px solid {accent}; }}
+QListView::item:selected {{ background: {raised}; color: {text}; border-left: 3px solid {accent}; }}
+QFrame[role="rail"] {{ background: {window}; border: none; border-right: 1px solid {border}; }}
+QFrame[role="rail"] QToolButton {{
+  border-radius: 8px; padding: 7px 2px 5px 2px; color: {muted}; font-size: 8.5pt; min-width: 72px;
+}}
+QFrame[role="rail"] QToolButton:checked {{ background: {raised}; color: {text}; border-left: 3px solid {accent}; }}
+QFrame[role="hot"] {{ background: {surface}; border: 1px solid {border}; border-radius: 8px; }}
+QFrame[role="hot"]:hover, QFrame[role="hot"]:focus {{ border: 1px solid {accent}; }}
+QFrame[role="drop"] {{ border: 2px dashed {border}; border-radius: 8px; }}
+QFrame[role="drop"]:focus {{ border-color: {accent}; }}
+QFrame[role="drop"][over="true"] {{ border-color: {accent}; background: {raised}; }}
+QFrame[role="problem"] {{ background: {surface}; border: 1px solid {bad}; border-radius: 6px; }}
+QToolButton[role="section"] {{ font-weight: 600; padding: 6px 4px; text-align: left; }}
+QToolButton[role="more"] {{ color: {accent}; padding: 3px 4px; }}
+QCheckBox {{ spacing: 8px; padding: 3px; }}
+QCheckBox:focus {{ color: {accent}; }}
+QCheckBox::indicator {{ width: 16px; height: 16px; border: 1px solid {muted}; border-radius: 4px; background: {surface}; }}
+QCheckBox::indicator:checked {{ background: {accent}; border-color: {accent}; image: url({check}); }}
+QCheckBox::indicator:focus {{ border: 2px solid {text}; }}
+QComboBox::down-arrow {{ image: url({down}); width: 12px; height: 12px; }}
 QHeaderView::section {{
   background: {surface}; color: {muted}; border: none; border-bottom: 1px solid {border}; padding: 6px 8px;
 }}

@@ -5,7 +5,17 @@ from typing import Literal
 
 from PySide6.QtCore import QObject, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QDoubleValidator, QKeyEvent
-from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QLineEdit, QPushButton, QToolButton
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QComboBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QToolButton,
+)
 
 from app.desktop import theme
 from app.desktop.actions import Action, Actions
@@ -97,7 +107,7 @@ class Transport(QFrame):
         self.setProperty("role", "strip")
         self.setAccessibleName("Transport")
         actions.add(
-            Action("run.toggle", "Run or pause", self.toggle, ("Space",), "Run the scenario, or pause it.", "run"),
+            Action("run.toggle", "Run or pause", self.press_space, ("Space",), "Run the scenario, or pause it.", "run"),
             Action("run.step", "Step", self.step, (".",), "Compute one step of the server, then pause.", "step"),
             Action(
                 "run.reset", "Reset", self.reset, ("Ctrl+R",), "Begin again with the scenario as it is now.", "reset"
@@ -154,6 +164,16 @@ class Transport(QFrame):
         session.progressed.connect(self._show_progress)
         theme.themes.changed.connect(self._dress)
         self._show_state(session.state)
+
+    def press_space(self) -> None:
+        """Run or pause; but a button or a list that has the focus takes the key as everywhere else."""
+        focus = QApplication.focusWidget()
+        if isinstance(focus, QAbstractButton):
+            focus.click()
+        elif isinstance(focus, QComboBox):
+            focus.showPopup()
+        else:
+            self.toggle()
 
     def toggle(self) -> None:
         """Run, or pause."""

@@ -1,0 +1,108 @@
+"""From the command line to the window."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QWidget
+
+    from app.desktop.transport import Session
+
+WRONG_INPUT = 2
+
+
+def main(argv: Sequence[str]) -> int:
+    """Open the window, and the file that is named; returns when it is closed."""
+    parser = argparse.ArgumentParser(prog="kvscope desktop", description="Open the window.")
+    parser.add_argument("file", nargs="?", type=Path, help="a scenario, a trace, or a folder of results to open")
+    parser.add_argument("--theme", choices=("system", "dark", "light", "contrast"), help="colours, this time and later")
+    parser.add_argument("--page", help="the page to begin with, as in workload")
+    arguments = parser.parse_args(argv)
+    if problem := unfit(qt_version(), sys.version_info[:2]) or no_screen():
+        print(f"kvscope: {problem}", file=sys.stderr)
+        return WRONG_INPUT
+    return _run(arguments.file, arguments.theme, arguments.page)
+
+
+def qt_version() -> str:
+    """Of PySide6 as it is installed; empty: it is not."""
+    for package in ("PySide6-Essentials", "PySide6"):
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return ""
+
+
+def unfit(qt: str, python: tuple[int, ...]) -> str:
+    """A sentence on why this PySide6 will not do with this Python; empty: it will."""
+    remedy = 'install what fits: pip install "PySide6-Essentials>=6.10.3,<6.11"'
+    if not qt:
+        return f"the window needs PySide6, which is not installed; {remedy}"
+    numbers = tuple(int(part) for part in qt.split(".")[:2] if part.isdigit())
+    if numbers >= (6, 12) and python < (3, 12):
+        ours = ".".join(map(str, python))
+        return f"PySide6 {qt} on Python {ours} kills the process within seconds of a live chart; {remedy}"
+    if numbers >= (6, 11):
+        return f"pyqtgraph 0.14 does not work with PySide6 {qt}; {remedy}"
+    if numbers < (6, 10):
+        return f"PySide6 {qt} is too old; {remedy}"
+    return ""
+
+
+def no_screen() -> str:
+    """A sentence where Qt would end the process because it finds no screen; empty: it finds one."""
+    given = os.environ.get("QT_QPA_PLATFORM") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if sys.platform != "linux" or given:
+        return ""
+    return "there is no screen to open a window on; QT_QPA_PLATFORM=offscreen opens one that nobody sees"
+
+
+def session_maker() -> "Callable[[QWidget], Session] | None":
+    """What makes the run of a window; None: this window shows no runs."""
+    if find_spec("app.desktop.session") is None:
+        return None
+    from importlib import import_module
+
+    made: Callable[[QWidget], Session] = import_module("app.desktop.session").make_session
+    return made
+
+
+def _run(file: Path | None, theme_name: str | None, page: str | None) -> int:
+    import signal
+
+    from PySide6.QtCore import Qt, QTimer
+    from PySide6.QtGui import QGuiApplication
+    from PySide6.QtWidgets import QApplication
+
+    from app.desktop import settings, theme
+    from app.desktop.window import MainWindow
+
+    QGuiApplication.setHighDpiScaleFactorRoundingPolicy(Qt.HighDpiScaleFactorRoundingPolicy.PassThrough)
+    app = QApplication(["kvscope"])
+    app.setStyle("Fusion")
+    app.setApplicationName("KVScope")
+    theme.themes.use(theme_name or str(settings.settings().value("theme", theme.SYSTEM)))
+    app.setWindowIcon(theme.icon("live", "accent"))
+    app.styleHints().colorSchemeChanged.connect(lambda _scheme: theme.themes.follow())
+    window = MainWindow(session_maker())
+    if theme_name:
+        window.use_theme(theme_name)
+    window.show_page(page or "home")
+    window.show()
+    # Python sees Ctrl+C only when it runs, and this lets it run twice a second.
+    signal.signal(signal.SIGINT, lambda *_: window.close())
+    waker = QTimer(window)
+    waker.timeout.connect(lambda: None)
+    waker.start(500)
+    if file is not None:
+        QTimer.singleShot(0, window, lambda: window.open_path(file))
+    elif not settings.flag("tour"):
+        QTimer.singleShot(400, window, window.tour)
+    return app.exec()

@@ -1,0 +1,186 @@
+"""The tour of the first start: a few places of the window, each lit up with a sentence or two."""
+
+from dataclasses import dataclass
+
+from PySide6.QtCore import QEvent, QObject, QPoint, QRect, QRectF, Qt
+from PySide6.QtGui import QColor, QKeyEvent, QPainter, QPainterPath, QPaintEvent, QPen
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMainWindow, QPushButton, QVBoxLayout, QWidget
+
+from app.desktop import settings, theme
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One place of the tour."""
+
+    title: str
+    text: str
+    place: QWidget
+    """what is lit up"""
+
+
+class Tour(QWidget):
+    """Covers the window; Enter or the right arrow goes on, the left one back, Escape ends it."""
+
+    def __init__(self, window: QMainWindow) -> None:
+        super().__init__(window)
+        self.window_ = window
+        self.stops = _stops(window)
+        self.number = 0
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setAccessibleName("Tour")
+        self.bubble = QFrame(self)
+        self.bubble.setProperty("role", "card")
+        self.bubble.setFixedWidth(380)
+        self.heading = QLabel()
+        self.heading.setProperty("role", "heading")
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        self.count = QLabel()
+        self.count.setProperty("role", "muted")
+        self.skip = QPushButton("Skip")
+        self.back = QPushButton("Back")
+        self.onward = QPushButton("Next")
+        self.onward.setProperty("role", "primary")
+        self.skip.clicked.connect(self.end)
+        self.back.clicked.connect(lambda: self.go(self.number - 1))
+        self.onward.clicked.connect(lambda: self.go(self.number + 1))
+        row = QHBoxLayout()
+        row.addWidget(self.count)
+        row.addStretch(1)
+        for button in (self.skip, self.back, self.onward):
+            row.addWidget(button)
+        box = QVBoxLayout(self.bubble)
+        box.setContentsMargins(18, 16, 18, 14)
+        box.setSpacing(8)
+        box.addWidget(self.heading)
+        box.addWidget(self.text)
+        box.addSpacing(6)
+        box.addLayout(row)
+        window.installEventFilter(self)
+
+    def begin(self) -> None:
+        """Show the first place."""
+        self.setGeometry(self.window_.rect())
+        self.show()
+        self.raise_()
+        self.go(0)
+
+    def end(self) -> None:
+        """It is over, and does not come by itself again."""
+        settings.set_flag("tour", True)
+        self.window_.removeEventFilter(self)
+        self.hide()
+        self.deleteLater()
+
+    def go(self, number: int) -> None:
+        """To a place; past the last one it is over."""
+        if number >= len(self.stops):
+            self.end()
+            return
+        self.number = max(number, 0)
+        stop = self.stops[self.number]
+        self.heading.setText(stop.title)
+        self.text.setText(stop.text)
+        self.count.setText(f"{self.number + 1} of {len(self.stops)}")
+        self.back.setVisible(self.number > 0)
+        last = self.number == len(self.stops) - 1
+        self.onward.setText("Done" if last else "Next")
+        self.skip.setVisible(not last)
+        self.setAccessibleDescription(f"{stop.title}. {stop.text}")
+        self.bubble.adjustSize()
+        self.bubble.move(self._beside(self._lit()))
+        self.onward.setFocus(Qt.FocusReason.OtherFocusReason)
+        self.update()
+
+    def _lit(self) -> QRect:
+        place = self.stops[self.number].place
+        return QRect(place.mapTo(self.window_, QPoint(0, 0)), place.size()).adjusted(-4, -4, 4, 4)
+
+    def _beside(self, lit: QRect) -> QPoint:
+        """Where the bubble hides nothing of what is lit up, if there is such a place."""
+        size, gap, whole = self.bubble.size(), 16, self.rect().adjusted(12, 12, -12, -12)
+        for corner in (
+            QPoint(lit.right() + gap, lit.top()),
+            QPoint(lit.left(), lit.bottom() + gap),
+            QPoint(lit.left() - gap - size.width(), lit.top()),
+            QPoint(lit.left(), lit.top() - gap - size.height()),
+        ):
+            if whole.contains(QRect(corner, size)):
+                return corner
+        return QPoint(whole.center().x() - size.width() // 2, whole.center().y() - size.height() // 2)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        lit = QRectF(self._lit())
+        shade = QPainterPath()
+        shade.addRect(QRectF(self.rect()))
+        hole = QPainterPath()
+        hole.addRoundedRect(lit, 8, 8)
+        painter.fillPath(shade.subtracted(hole), QColor(0, 0, 0, 150))
+        painter.setPen(QPen(theme.colour("accent"), 2))
+        painter.drawPath(hole)
+        painter.end()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        match event.key():
+            case Qt.Key.Key_Escape:
+                self.end()
+            case Qt.Key.Key_Right | Qt.Key.Key_Return | Qt.Key.Key_Enter:
+                self.go(self.number + 1)
+            case Qt.Key.Key_Left:
+                self.go(self.number - 1)
+            case _:
+                super().keyPressEvent(event)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """The window has another size."""
+        if event.type() == QEvent.Type.Resize:
+            self.setGeometry(self.window_.rect())
+            self.bubble.move(self._beside(self._lit()))
+        return False
+
+
+def _stops(window: QMainWindow) -> list[Stop]:
+    from app.desktop.window import MainWindow
+
+    assert isinstance(window, MainWindow)
+    home = window.pages["home"]
+    cards = getattr(home, "cards", {})
+    stops = [
+        Stop(
+            "A server in a card",
+            "Every preset is a model on its hardware with a workload. The default one is small: in a short run you see "
+            "blocks shared, evicted and requests preempted.",
+            cards.get("default", home),
+        ),
+        Stop(
+            "The pages",
+            "What there is to see; Ctrl+1 and so on go there. Each page says above what it shows.",
+            window.rail,
+        ),
+    ]
+    if window.transport is not None:
+        stops.append(
+            Stop(
+                "Time",
+                "Space runs and pauses, . computes one step, < and > change the speed. The bar shows how fast the run "
+                "really goes.",
+                window.transport,
+            )
+        )
+    stops += [
+        Stop(
+            "Is it right?",
+            "The scenario is checked while you type. What is wrong is counted here and said beside its field, in the "
+            "words of the command line.",
+            window.verdict,
+        ),
+        Stop(
+            "Everything by name",
+            "Ctrl+Shift+P finds every action, preset and key; ? shows the shortcuts. All edits can be undone with Ctrl+Z.",
+            window.menuBar(),
+        ),
+    ]
+    return stops

@@ -1,0 +1,693 @@
+"""The window: rail, transport, the stack of pages, inspector, status; and what can be done anywhere in it."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from PySide6.QtCore import QByteArray, QPoint, QSize, Qt, QTimer
+from PySide6.QtGui import QActionGroup, QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent
+from PySide6.QtWidgets import (
+    QApplication,
+    QButtonGroup,
+    QDockWidget,
+    QFileDialog,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QMainWindow,
+    QMenu,
+    QStackedWidget,
+    QStatusBar,
+    QTabWidget,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.desktop import settings, theme
+from app.desktop.actions import MENUS, Action, Actions, menu_of, shown_keys, tooltip
+from app.desktop.dialogs import Command, Palette, Shortcuts, ask_to_save, complain
+from app.desktop.document import Document, kind_of
+from app.desktop.forms import Form
+from app.desktop.pages import PAGES
+from app.desktop.pages.base import Context, Page
+from app.desktop.tasks import Tasks
+from app.desktop.transport import Session, Transport
+from simcore.errors import InputError
+from simcore.scenario.presets import preset_names, read_preset
+
+STATUS_MS = 8000
+"""How long a message stands in the status bar."""
+
+
+class Rail(QFrame):
+    """The pages, one below the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setProperty("role", "rail")
+        self.setAccessibleName("Pages")
+        self.buttons: dict[str, QToolButton] = {}
+        self.icons: dict[str, str] = {}
+        self._group = QButtonGroup(self)
+        self._box = QVBoxLayout(self)
+        self._box.setContentsMargins(6, 10, 6, 10)
+        self._box.setSpacing(4)
+        self._box.addStretch(1)
+        theme.themes.changed.connect(self.dress)
+
+    def add(self, name: str, text: str, icon: str, tip: str, run: Callable[[], object]) -> None:
+        """A page, below those that are there."""
+        button = QToolButton()
+        button.setText(text)
+        button.setToolTip(tip)
+        button.setAccessibleName(text)
+        button.setCheckable(True)
+        button.setIconSize(QSize(22, 22))
+        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
+        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        button.clicked.connect(lambda _checked=False: run())
+        self._group.addButton(button)
+        self._box.insertWidget(len(self.buttons), button)
+        self.buttons[name] = button
+        self.icons[name] = icon
+
+    def mark(self, name: str) -> None:
+        """The page that is shown."""
+        self.buttons[name].setChecked(True)
+        self.dress()
+
+    def dress(self) -> None:
+        """Icons in the colours of the theme."""
+        for name, button in self.buttons.items():
+            button.setIcon(theme.icon(self.icons[name], "accent" if button.isChecked() else "muted"))
+
+
+class MainWindow(QMainWindow):
+    """See the module."""
+
+    def __init__(self, make_session: Callable[[QWidget], Session] | None = None) -> None:
+        super().__init__()
+        self.setMinimumSize(900, 600)
+        self.setAcceptDrops(True)
+        self.document = Document(self)
+        self.actions_ = Actions(self)
+        self.tasks = Tasks(self)
+        self.session = make_session(self) if make_session else None
+        self.context = Context(self.document, self.actions_, self.tasks, self.session, self)
+        self.kinds: dict[str, type[Page]] = {}
+        self.pages: dict[str, Page] = {}
+        self.shown: Page | None = None
+        self._own_actions: dict[str, list[str]] = {}
+        self.form: Form | None = None
+
+        self.rail = Rail()
+        self.stack = QStackedWidget()
+        self.about = self._make_about()
+        right = QWidget()
+        column = QVBoxLayout(right)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        self.transport: Transport | None = None
+        if self.session is not None:
+            self.transport = Transport(self.session, self.actions_)
+            self.transport.begin_wanted.connect(self.begin)
+            self.session.failed.connect(lambda sentence: complain(self, "The run has ended", sentence))
+            column.addWidget(self.transport)
+        column.addWidget(self.about)
+        column.addWidget(self.stack, 1)
+        middle = QWidget()
+        row = QHBoxLayout(middle)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(0)
+        row.addWidget(self.rail)
+        row.addWidget(right, 1)
+        self.setCentralWidget(middle)
+        self._make_inspector()
+        self._make_status()
+        self._make_actions()
+        self._find_pages()
+        self.actions_.changed.connect(self._menus_soon)
+        self._menu_timer = QTimer(self)
+        self._menu_timer.setSingleShot(True)
+        self._menu_timer.timeout.connect(self._make_menus)
+        self._make_menus()
+        self.document.changed.connect(self._document_changed)
+        self.document.renamed.connect(self._renamed)
+        self.document.opened.connect(self._document_changed)
+        theme.themes.changed.connect(self._dress)
+        self._dress()
+        self._document_changed()
+        self._restore()
+
+    # Pages
+
+    def _find_pages(self) -> None:
+        """Those that are there; a module that is not yet written has no place in the rail."""
+        for name, (module, kind) in PAGES.items():
+            if find_spec(module) is not None:
+                self.add_page(name, getattr(import_module(module), kind))
+
+    def add_page(self, name: str, kind: type[Page]) -> None:
+        """Give a page its place at the end of the rail."""
+        self.kinds[name] = kind
+        number = len(self.kinds)
+        action = Action(
+            f"go.{name}",
+            kind.title,
+            lambda: self.show_page(name),
+            (f"Ctrl+{number}",) if number < 10 else (),
+            kind.about.partition(". ")[0].rstrip(".") + ".",
+            kind.icon,
+        )
+        self.actions_.add(action)
+        self.rail.add(name, kind.title, kind.icon, tooltip(action), lambda: self.show_page(name))
+
+    def show_page(self, name: str) -> Page | None:
+        """Go to a page, which is made the first time; None: there is no such page."""
+        if name not in self.kinds:
+            return None
+        page = self._page(name)
+        if page is self.shown:
+            return page
+        if self.shown is not None:
+            self.shown.leave()
+            for own in self._own_actions.get(self.shown.id, ()):
+                self.actions_.enable(own, False)
+        self.shown = page
+        self.stack.setCurrentWidget(page)
+        self.rail.mark(name)
+        for own in self._own_actions.get(name, ()):
+            self.actions_.enable(own, True)
+        self._tell_about()
+        wanted = settings.flag(f"inspector/{name}", page.inspector)
+        self.dock.setVisible(wanted)
+        self._inspector_shown(wanted)
+        page.enter()
+        page.setFocus(Qt.FocusReason.OtherFocusReason)
+        return page
+
+    def _page(self, name: str) -> Page:
+        if name not in self.pages:
+            page = self.kinds[name](self.context)
+            page.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+            self.pages[name] = page
+            self.stack.addWidget(page)
+            own = page.actions_of()
+            self.actions_.add(*own)
+            self._own_actions[name] = [action.id for action in own]
+        return self.pages[name]
+
+    # What am I looking at
+
+    def _make_about(self) -> QFrame:
+        strip = QFrame()
+        strip.setProperty("role", "strip")
+        self._about_text = QLabel()
+        self._about_text.setWordWrap(True)
+        self._about_text.setProperty("role", "muted")
+        self._about_sign = QLabel()
+        self._about_close = QToolButton()
+        self._about_close.setAutoRaise(True)
+        self._about_close.setToolTip("Do not show this again; F1 brings it back")
+        self._about_close.setAccessibleName("Close the explanation of this page")
+        self._about_close.clicked.connect(lambda: self._show_about(False))
+        row = QHBoxLayout(strip)
+        row.setContentsMargins(14, 6, 8, 6)
+        row.setSpacing(10)
+        row.addWidget(self._about_sign)
+        row.addWidget(self._about_text, 1)
+        row.addWidget(self._about_close)
+        return strip
+
+    def _tell_about(self) -> None:
+        page = self.shown
+        assert page is not None
+        self._about_text.setText(page.about)
+        self.about.setVisible(settings.flag(f"about/{page.id}", True))
+
+    def _show_about(self, on: bool) -> None:
+        if self.shown is not None:
+            settings.set_flag(f"about/{self.shown.id}", on)
+            self._tell_about()
+
+    # Inspector
+
+    def _make_inspector(self) -> None:
+        self.dock = QDockWidget("Inspector", self)
+        self.dock.setObjectName("inspector")
+        self.dock.setAllowedAreas(Qt.DockWidgetArea.RightDockWidgetArea | Qt.DockWidgetArea.LeftDockWidgetArea)
+        self.dock.setFeatures(QDockWidget.DockWidgetFeature.DockWidgetClosable)
+        self.dock.setTitleBarWidget(QWidget())  # its tabs are title enough
+        self.inspector = QTabWidget()
+        self.inspector.setDocumentMode(True)
+        self.inspector.setAccessibleName("Inspector")
+        self.inspector.setMinimumWidth(390)
+        self._scenario_tab = QWidget()
+        QVBoxLayout(self._scenario_tab).setContentsMargins(12, 10, 6, 10)
+        self.inspector.addTab(self._scenario_tab, "Scenario")
+        self.dock.setWidget(self.inspector)
+        self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.dock)
+        self.dock.hide()
+
+    def add_inspector(self, title: str, widget: QWidget) -> None:
+        """A tab of the inspector, for what is chosen on a page."""
+        self.inspector.addTab(widget, title)
+
+    def inspect(self, widget: QWidget) -> None:
+        """Show a tab of the inspector."""
+        self._toggle_inspector(True)
+        self.inspector.setCurrentWidget(widget)
+
+    def show_key(self, key: str) -> None:
+        """Put the cursor into the field of a key: on the page of the workload, or in the inspector."""
+        if key.split(".")[0] == "workload" and "workload" in self.kinds:
+            page = self.show_page("workload")
+            form = getattr(page, "form", None)
+        else:
+            self._toggle_inspector(True)
+            self.inspector.setCurrentWidget(self._scenario_tab)
+            form = self.form
+        if isinstance(form, Form):
+            form.show_key(key)
+
+    def _toggle_inspector(self, on: bool | None = None) -> None:
+        on = self.dock.isHidden() if on is None else on
+        self.dock.setVisible(on)
+        self._inspector_shown(on)
+        if self.shown is not None:
+            settings.set_flag(f"inspector/{self.shown.id}", on)
+
+    def _inspector_shown(self, on: bool) -> None:
+        self.actions_["view.inspector"].setChecked(on)
+        layout = self._scenario_tab.layout()
+        if on and self.form is None and layout is not None:
+            self.form = Form(self.document)
+            layout.addWidget(self.form)
+
+    # Actions and menus
+
+    def _make_actions(self) -> None:
+        self.actions_.add(
+            Action("file.new", "New", lambda: self.new("default"), ("Ctrl+N",), "The default scenario.", "new"),
+            Action("file.open", "Open", self.ask_to_open, ("Ctrl+O",), "A scenario or a trace.", "open"),
+            Action(
+                "file.open-folder",
+                "Open results",
+                self.ask_for_folder,
+                ("Ctrl+Shift+O",),
+                "A folder of results, or of a trace.",
+                "folder",
+            ),
+            Action("file.save", "Save", self.save, ("Ctrl+S",), "Write the scenario to its file.", "save"),
+            Action("file.save-as", "Save as", self.save_as, ("Ctrl+Shift+S",), "Write it to another file."),
+            Action("file.quit", "Quit", self.close, ("Ctrl+Q",), "Close the window; every run ends."),
+            Action("edit.undo", "Undo", self.document.undo.undo, ("Ctrl+Z",), "Take back the last edit.", "undo"),
+            Action("edit.redo", "Redo", self.document.undo.redo, ("Ctrl+Shift+Z", "Ctrl+Y"), "Do it again.", "redo"),
+            Action("edit.find", "Find a key", self.find_key, ("Ctrl+F",), "In the scenario.", "search"),
+            Action(
+                "view.inspector",
+                "Inspector",
+                self._toggle_inspector,
+                ("Ctrl+I",),
+                "The scenario's form, and what is chosen, on the right.",
+                "inspector",
+                checkable=True,
+            ),
+            *(
+                Action(
+                    f"view.theme-{name}",
+                    f"Theme: {text}",
+                    lambda name=name: self.use_theme(name),  # type: ignore[misc]
+                    (),
+                    f"{text} colours.",
+                    checkable=True,
+                )
+                for name, text in _THEMES.items()
+            ),
+            Action(
+                "view.next-theme",
+                "Next theme",
+                self._next_theme,
+                ("Ctrl+Shift+T",),
+                "Dark, light, high contrast.",
+                "theme",
+            ),
+            Action("view.full", "Full screen", self._full, ("F11",), "Only this window."),
+            Action(
+                "help.palette", "Command palette", self.palette_, ("Ctrl+Shift+P", "Ctrl+K"), "Do anything.", "search"
+            ),
+            Action("help.keys", "Keyboard shortcuts", self.shortcuts, ("?",), "All keys.", "keyboard"),
+            Action(
+                "help.about-page",
+                "What am I looking at",
+                lambda: self._show_about(self.about.isHidden()),
+                ("F1",),
+                "Two sentences on this page.",
+                "help",
+            ),
+            Action("help.tour", "Tour", self.tour, (), "The window in a minute.", "tour"),
+        )
+        undo = self.document.undo
+        undo.canUndoChanged.connect(self.actions_["edit.undo"].setEnabled)
+        undo.canRedoChanged.connect(self.actions_["edit.redo"].setEnabled)
+        self.actions_.enable("edit.undo", False)
+        self.actions_.enable("edit.redo", False)
+        undo.undoTextChanged.connect(lambda text: self.actions_["edit.undo"].setText(f"Undo {text}".strip()))
+        undo.redoTextChanged.connect(lambda text: self.actions_["edit.redo"].setText(f"Redo {text}".strip()))
+
+    def _menus_soon(self) -> None:
+        self._menu_timer.start(0)
+
+    def _make_menus(self) -> None:
+        bar = self.menuBar()
+        bar.clear()
+        menus: dict[str, QMenu] = {}
+        for action, made in self.actions_:
+            name = menu_of(action)
+            if name not in MENUS:
+                continue
+            if name not in menus:
+                menus[name] = bar.addMenu(f"&{MENUS[name]}")
+            if action.id == "file.save":
+                self._recent_menu = menus[name].addMenu("Open recent")
+                self._recent_menu.aboutToShow.connect(self._fill_recent)
+                presets = menus[name].addMenu("New from preset")
+                for preset in preset_names("scenarios"):
+                    about = read_preset("scenarios", preset)["description"]
+                    presets.addAction(preset, lambda preset=preset: self.new(preset)).setToolTip(about)
+                menus[name].addSeparator()
+            if action.id in ("file.quit", "edit.find", "view.theme-system", "view.next-theme", "help.about-page"):
+                menus[name].addSeparator()
+            menus[name].addAction(made)
+        group = QActionGroup(bar)
+        for name in _THEMES:
+            group.addAction(self.actions_[f"view.theme-{name}"])
+        self.actions_[f"view.theme-{theme.themes.choice}"].setChecked(True)
+
+    def _fill_recent(self) -> None:
+        self._recent_menu.clear()
+        for path in settings.recent():
+            self._recent_menu.addAction(_short(path), lambda path=path: self.open_path(path))
+        if self._recent_menu.isEmpty():
+            self._recent_menu.addAction("Nothing yet").setEnabled(False)
+        else:
+            self._recent_menu.addSeparator()
+            self._recent_menu.addAction("Clear the list", settings.forget_recent)
+
+    def commands(self) -> list[Command]:
+        """All that the palette offers."""
+        found = [
+            Command(
+                f"{MENUS[menu_of(action)]}: {made.text()}" if menu_of(action) in MENUS else made.text(),
+                made.trigger,
+                shown_keys(action),
+                action.help,
+            )
+            for action, made in self.actions_
+            if made.isEnabled() and action.id != "help.palette"
+        ]
+        for preset in preset_names("scenarios"):
+            about = str(read_preset("scenarios", preset)["description"])
+            found.append(Command(f"New: {preset}", lambda preset=preset: self.new(preset), "preset", about))  # type: ignore[misc]
+        for info in self.document.infos():
+            if info.type != "table":
+                found.append(Command(info.path, lambda key=info.path: self.show_key(key), "key", info.help))  # type: ignore[misc]
+        return found
+
+    def palette_(self) -> None:
+        """Open the command palette."""
+        palette = Palette(self, self.commands())
+        palette.move(self.mapToGlobal(QPoint((self.width() - palette.width()) // 2, 72)))
+        palette.box.setFocus()
+        palette.finished.connect(lambda _code: QTimer.singleShot(0, palette, lambda: _run_chosen(palette)))
+        palette.open()
+
+    def shortcuts(self) -> None:
+        """Open the sheet of shortcuts."""
+        Shortcuts(self, self.actions_).open()
+
+    def tour(self) -> None:
+        """Begin the tour."""
+        from app.desktop.tour import Tour
+
+        self.show_page("home")
+        Tour(self).begin()
+
+    def find_key(self) -> None:
+        """Into the search field of the form that is shown, or of the inspector's."""
+        form = getattr(self.shown, "form", None)
+        if not isinstance(form, Form):
+            self._toggle_inspector(True)
+            self.inspector.setCurrentWidget(self._scenario_tab)
+            form = self.form
+        if form is not None:
+            form.search.setFocus(Qt.FocusReason.ShortcutFocusReason)
+            form.search.selectAll()
+
+    # Documents
+
+    def new(self, preset: str) -> bool:
+        """Begin with a preset; False: the person wants to keep what is there."""
+        if not self.may_leave():
+            return False
+        self.document.start(preset)
+        self.say(f"Scenario {preset}: {read_preset('scenarios', preset)['description']}")
+        return True
+
+    def ask_to_open(self) -> None:
+        """Ask for a scenario or a trace."""
+        kinds = "All files (*);;Scenarios (*.toml);;Traces (*.csv *.jsonl *.gz *.tar.gz)"
+        chosen, _ = QFileDialog.getOpenFileName(self, "Open", str(self._folder()), kinds)
+        if chosen:
+            self.open_path(Path(chosen))
+
+    def ask_for_folder(self) -> None:
+        """Ask for a folder of results or of a trace."""
+        if chosen := QFileDialog.getExistingDirectory(self, "Open results", str(self._folder())):
+            self.open_path(Path(chosen))
+
+    def open_path(self, path: Path) -> bool:
+        """Open a scenario, a trace, or a folder of results; what goes wrong is told. False: nothing was opened."""
+        try:
+            if not path.exists():
+                raise InputError(f"{path}: there is no such file or folder")
+            opened = self._open(path)
+        except InputError as error:
+            complain(self, "Not opened", str(error))
+            return False
+        if opened:
+            settings.remember(path)
+            self.say(f"Opened {path}")
+        return opened
+
+    def _open(self, path: Path) -> bool:
+        match kind_of(path):
+            case "scenario":
+                if not self.may_leave():
+                    return False
+                self.document.open(path)
+                if self.shown is not None and self.shown.id == "home":
+                    self.show_page("live" if "live" in self.kinds else "workload")
+                return True
+            case "trace":
+                return self._hand_to(("workload",), path)
+            case _:
+                return self._hand_to(("live", "reports"), path)
+
+    def _hand_to(self, names: tuple[str, ...], path: Path) -> bool:
+        for name in names:
+            if name in self.kinds and self._page(name).open_path(path):
+                self.show_page(name)
+                return True
+        return False
+
+    def save(self) -> bool:
+        """To its file; without one, ask. False: it was not saved."""
+        return self._save_to(self.document.path) if self.document.path else self.save_as()
+
+    def save_as(self) -> bool:
+        """Ask for a file, and save. False: it was not saved."""
+        proposal = self._folder() / f"{self.document.name}.toml"
+        chosen, _ = QFileDialog.getSaveFileName(self, "Save the scenario", str(proposal), "Scenarios (*.toml)")
+        if not chosen:
+            return False
+        path = Path(chosen)
+        return self._save_to(path if path.suffix else path.with_suffix(".toml"))
+
+    def _save_to(self, path: Path) -> bool:
+        try:
+            self.document.save(path)
+        except InputError as error:
+            complain(self, "Not saved", str(error))
+            return False
+        settings.remember(path)
+        self.say(f"Saved {path}")
+        return True
+
+    def may_leave(self) -> bool:
+        """Whether the scenario may be replaced: it is saved, or the person does not mind."""
+        if self.document.saved:
+            return True
+        match ask_to_save(self, self.document.name):
+            case "save":
+                return self.save()
+            case "discard":
+                return True
+            case _:
+                return False
+
+    def begin(self) -> None:
+        """Start a run of the scenario, or show what keeps it from being one."""
+        if self.session is None:
+            return
+        if not self.document.valid or self.document.scenario is None:
+            self.show_problem()
+            return
+        self.show_page("live")
+        self.session.start(self.document.scenario)
+
+    def show_problem(self) -> None:
+        """Go to the first thing that is wrong."""
+        key, sentence = next(iter(self.document.problems.items()), ("", ""))
+        self.say(sentence)
+        if key:
+            self.show_key(key)
+        else:
+            self.inspect(self._scenario_tab)
+
+    def say(self, text: str) -> None:
+        """Into the status bar, for some seconds."""
+        self.statusBar().showMessage(text, STATUS_MS)
+
+    def _folder(self) -> Path:
+        return self.document.path.parent if self.document.path else Path.cwd()
+
+    # Status
+
+    def _make_status(self) -> None:
+        bar = QStatusBar()
+        bar.setSizeGripEnabled(False)
+        self.setStatusBar(bar)
+        self.verdict = QToolButton()
+        self.verdict.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.verdict.setIconSize(QSize(14, 14))
+        self.verdict.setAccessibleName("Whether the scenario is right")
+        self.verdict.clicked.connect(lambda: self.show_problem() if self.document.problems else self.find_key())
+        self.pool = QLabel()
+        self.pool.setAccessibleName("Pool")
+        self.seed = QLabel()
+        self.seed.setAccessibleName("Seed")
+        for widget in (self.pool, self.seed, self.verdict):
+            bar.addPermanentWidget(widget)
+
+    def _document_changed(self) -> None:
+        document = self.document
+        count = len(document.problems)
+        self.verdict.setText("Scenario is good" if not count else f"{count} problem{'s' if count > 1 else ''}")
+        self.verdict.setToolTip("\n".join(document.problems.values()) or "It can be run.")
+        self.seed.setText(f"seed {document.value('seed')}")
+        self.pool.setText(self._pool_text())
+        self._dress()
+
+    def _pool_text(self) -> str:
+        from simcore.geometry import pool_size
+
+        scenario = self.document.scenario
+        if scenario is None or self.document.problems:
+            return ""
+        with suppress(InputError):
+            return f"{pool_size(scenario).blocks:,} blocks of {scenario.memory.block_size} tokens"
+        return ""
+
+    def _renamed(self) -> None:
+        document = self.document
+        where = document.path.name if document.path else document.name
+        self.setWindowTitle(f"{where}[*] - KVScope")
+        self.setWindowModified(not document.saved)
+
+    # Theme
+
+    def use_theme(self, name: str) -> None:
+        """Show and remember a theme."""
+        theme.themes.use(name)
+        settings.settings().setValue("theme", theme.themes.choice)
+        self.actions_[f"view.theme-{theme.themes.choice}"].setChecked(True)
+
+    def _next_theme(self) -> None:
+        names = list(theme.THEMES)
+        self.use_theme(names[(names.index(theme.current().name) + 1) % len(names)])
+
+    def _dress(self) -> None:
+        self._about_sign.setPixmap(theme.pixmap("help", 18, theme.current().accent, self.devicePixelRatioF()))
+        self._about_close.setIcon(theme.icon("close", "muted"))
+        wrong = bool(self.document.problems)
+        self.verdict.setIcon(theme.icon("wrong" if wrong else "good", "bad" if wrong else "good"))
+
+    def _full(self) -> None:
+        self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
+
+    # The window itself
+
+    def _restore(self) -> None:
+        store = settings.settings()
+        geometry = store.value("geometry")
+        if not (isinstance(geometry, QByteArray) and self.restoreGeometry(geometry)):
+            screen = QApplication.primaryScreen().availableGeometry()
+            self.resize(min(1440, screen.width() - 40), min(920, screen.height() - 60))
+        self._renamed()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
+        """Files may be dropped anywhere."""
+        if any(url.isLocalFile() for url in event.mimeData().urls()):
+            event.acceptProposedAction()
+            self.say("Drop it to open it")
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:  # noqa: N802
+        """They went away again."""
+        self.statusBar().clearMessage()
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
+        """Open the first file that was dropped."""
+        urls = [url for url in event.mimeData().urls() if url.isLocalFile()]
+        if urls:
+            event.acceptProposedAction()
+            path = Path(urls[0].toLocalFile())
+            QTimer.singleShot(0, self, lambda: self.open_path(path))  # who dragged it need not wait
+
+    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
+        """Ask about edits, end every process, remember the window."""
+        if not self.may_leave():
+            event.ignore()
+            return
+        store = settings.settings()
+        store.setValue("geometry", self.saveGeometry())
+        if self.shown is not None:
+            self.shown.leave()
+        for page in self.pages.values():
+            page.close_down()
+        if self.session is not None:
+            self.session.shut_down()
+        self.tasks.shut_down()
+        event.accept()
+
+
+_THEMES = {"system": "System", "dark": "Dark", "light": "Light", "contrast": "High contrast"}
+
+
+def _run_chosen(palette: Palette) -> None:
+    """After it has closed, so that dialogs and focus are the window's."""
+    chosen = palette.chosen
+    palette.deleteLater()
+    if chosen is not None:
+        chosen.run()
+
+
+def _short(path: Path) -> str:
+    """A path as a menu has room for it."""
+    text = str(path)
+    with suppress(ValueError):
+        text = f"~/{path.relative_to(Path.home())}"
+    return text if len(text) <= 60 else f"... {text[-56:]}"

@@ -1,0 +1,86 @@
+"""One function in a process of its own, which tells how far it is and can be ended at any time."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any, Literal, NamedTuple
+
+from simcore.errors import InputError
+
+_SPAWN = get_context("spawn")  # a copy of a process with windows and threads would be a broken one
+
+
+class Message(NamedTuple):
+    """What the process says."""
+
+    kind: Literal["progress", "done", "failed"]
+    """of `failed` the content is a sentence"""
+    content: Any
+
+
+class Work:
+    """A call of `function(tell, *arguments)`; the function stands in a module, and all that is sent can be pickled.
+
+    What it gives to `tell` arrives as messages of progress, what it returns as the last one. An InputError is a
+    sentence; a process that dies leaves one too.
+    """
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self._receive, send = _SPAWN.Pipe(duplex=False)
+        self.process = _SPAWN.Process(target=_serve, args=(send, function, arguments), daemon=True)
+        self.process.start()
+        send.close()
+        self.over = False
+
+    def poll(self) -> list[Message]:
+        """What has arrived since the last call; never waits. After `done` or `failed` it is over."""
+        messages: list[Message] = []
+        while not self.over:
+            try:
+                if not self._receive.poll():
+                    break
+                messages.append(self._receive.recv())
+            except (EOFError, OSError):
+                self.process.join()
+                messages.append(Message("failed", _epitaph(self.process.exitcode)))
+            if messages[-1].kind != "progress":
+                self._end()
+        return messages
+
+    def cancel(self) -> None:
+        """End the process now."""
+        if not self.over:
+            self.process.kill()
+            self._end()
+
+    def _end(self) -> None:
+        self.over = True
+        self.process.join()
+        self.process.close()
+        self._receive.close()
+
+
+def _serve(send: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the window, which then ends this
+
+    def tell(content: Any) -> None:
+        send.send(Message("progress", content))
+
+    try:
+        last = Message("done", function(tell, *arguments))
+    except InputError as error:
+        last = Message("failed", str(error))
+    except MemoryError:
+        last = Message("failed", "there is not enough memory for this")
+    except Exception as error:
+        last = Message("failed", f"{type(error).__name__}: {error}")
+    with contextlib.suppress(BrokenPipeError):  # the window is gone
+        send.send(last)
+
+
+def _epitaph(code: int | None) -> str:
+    how = f"by signal {signal.Signals(-code).name}" if code and code < 0 and os.name == "posix" else f"with code {code}"
+    return f"the process that worked on this was ended {how}; the system may have been short of memory"
