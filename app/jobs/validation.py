@@ -48,7 +48,8 @@ MISSING = "is not installed; pip install -e '.[engine]' in KVScope's folder brin
 class Wanted:
     """What to validate, and on what."""
 
-    scenario: Scenario
+    scenario: str
+    """as TOML, paths absolute: a scenario's classes are made when policies are known, and cannot be pickled"""
     model: str = SHIPPED[0]
     """one that comes along, or a folder in Hugging Face's layout"""
     device: str = "cpu"
@@ -58,6 +59,8 @@ class Wanted:
     """of torch on the CPU; 0: as many as it takes by itself"""
     times: bool = True
     """measure a calibration first, and predict times with it"""
+    keep: bool = False
+    """write everything into a new folder, results/validate-NAME-1, -2, and so on"""
 
 
 @dataclass(slots=True)
@@ -93,21 +96,21 @@ class Verdict:
     folder: Path | None = None
 
 
-def validate(tell: Callable[[object], None], wanted: Wanted, out: Path | None = None) -> Verdict:
+def validate(tell: Callable[[object], None], wanted: Wanted) -> Verdict:
     """Run both sides and compare them; `tell` is given a sentence, then `Begun`, then `Seen` now and then.
 
-    With `out` everything is written there. Raises InputError where the scenario or the model cannot be run, or torch is
+    Raises InputError where the scenario or the model cannot be run, or torch is
     not installed.
     """
     try:
-        return _validate(tell, wanted, out)
+        return _validate(tell, wanted)
     except ModuleNotFoundError as error:
         if error.name not in EXTRA:
             raise
         raise InputError(f"{error.name} {MISSING}") from None
 
 
-def _validate(tell: Callable[[object], None], wanted: Wanted, out: Path | None) -> Verdict:
+def _validate(tell: Callable[[object], None], wanted: Wanted) -> Verdict:
     tell("loading torch and the model")
     import torch
 
@@ -120,7 +123,8 @@ def _validate(tell: Callable[[object], None], wanted: Wanted, out: Path | None) 
     if wanted.threads:
         torch.set_num_threads(wanted.threads)
     loaded = load(find(wanted.model), dtype=wanted.dtype, device=wanted.device)
-    prepared = prepare(wanted.scenario, loaded)
+    scenario = Scenario.from_toml(wanted.scenario, Path())
+    prepared = prepare(scenario, loaded)
     known = None
     if wanted.times:
         tell("measuring steps, to predict their times")
@@ -149,9 +153,9 @@ def _validate(tell: Callable[[object], None], wanted: Wanted, out: Path | None) 
     report = compare(prepared, loaded, known, watch=teller.watch)
     teller.send()
     folder = None
-    if out is not None:
-        with OutputFolder(out, "validation", FILES) as target:
-            title = f"{wanted.scenario.name} on {loaded.folder.name}, {wanted.device}"
+    if wanted.keep:
+        with OutputFolder(None, f"validate-{scenario.name}", FILES) as target:
+            title = f"{scenario.name} on {loaded.folder.name}, {wanted.device}"
             with target.filled() as place:
                 write(place, report, prepared, known, title)
             folder = target.publish()
