@@ -107,6 +107,7 @@ class OutputFolder:
         (out / self._files[-1]).unlink(missing_ok=True)  # files of two runs must not pass for the results of one
         for name in self._files:
             if (self._temporary / name).exists():
+                (out / name).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(self._temporary / name, out / name)
             else:
                 (out / name).unlink(missing_ok=True)
