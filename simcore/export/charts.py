@@ -67,7 +67,7 @@ def line_chart(panels: dict[str, list[Line]], *, x: str, y: str, title: str = ""
 
 STYLE = {
     "axes.edgecolor": "#2b2f33", "axes.labelcolor": "#2b2f33", "text.color": "#2b2f33", "xtick.color": "#2b2f33",
-    "ytick.color": "#2b2f33", "grid.color": "#d4d8dc", "hatch.color": "#2b2f33", "hatch.linewidth": 0.6,
+    "ytick.color": "#2b2f33", "grid.color": "#d4d8dc", "hatch.color": "#ffffff", "hatch.linewidth": 0.6,
     "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.linewidth": 0.8,
     "axes.titlesize": 10, "axes.titleweight": "bold", "axes.labelsize": 9, "font.size": 9, "xtick.labelsize": 8.5,
     "ytick.labelsize": 8.5, "legend.fontsize": 8.5, "legend.frameon": False, "pdf.fonttype": 42, "svg.fonttype": "none",

@@ -137,6 +137,7 @@ def forest(metric: "Metric", paired: "pl.DataFrame", confidence: float, base: fl
             )  # fmt: skip
         _name_rows(axes, [row["label"] for row in rows])
         axes.margins(x=0.08)
+        axes.locator_params(axis="x", nbins=5)
         better = {"lower": "\n← better", "higher": "\nbetter →"}.get(metric.better or "", "")
         axes.set_xlabel(f"{named(metric)}: difference from {baseline}{better}")
         axes.grid(axis="x")
@@ -181,7 +182,7 @@ def pareto(x: "Metric", y: "Metric", points: "pl.DataFrame") -> Chart:
                 if row[f"{axis}_low"] is not None and row[f"{axis}_high"] is not None:
                     lengths[f"{axis}err"] = [[row[axis] - row[f"{axis}_low"]], [row[f"{axis}_high"] - row[axis]]]
             axes.errorbar(
-                row["x"], row["y"], **lengths, color=color, marker=MARKERS[row["setting"] % len(MARKERS)],
+                row["x"], row["y"], **lengths, color=color, ecolor=f"{color}80", marker=MARKERS[row["setting"] % len(MARKERS)],
                 markersize=7.5, markerfacecolor=color if place in front else PAPER, elinewidth=1, linestyle="none",
                 label=row["label"],
             )  # fmt: skip
@@ -259,8 +260,9 @@ def cdf(what: str, samples: "dict[int, tuple[str, pl.DataFrame]]", help: str, so
             )  # fmt: skip
         axes.set(xlabel=f"{what} (s)", ylabel="share of requests", ylim=(0, 1.02))
         above = [value for value in values if value > 0]
-        if above and max(above) > 60 * sorted(above)[len(above) // 20]:
+        if above and max(above) > 10 * sorted(above)[len(above) // 20]:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.grid()
         if len(samples) > 1:
@@ -294,7 +296,7 @@ def waste(shares: "list[tuple[str, dict[str, float]]]", source: str) -> Chart:
             begins = [sum(own[before] for before in list(WASTE)[: list(WASTE).index(kind)]) for _, own in shares]
             axes.barh(
                 range(len(shares)), parts, left=begins, height=0.66, color=color, hatch=hatch, label=words,
-                edgecolor=PAPER, linewidth=0.5,
+                edgecolor=PAPER, linewidth=0,
             )  # fmt: skip
             for place, (begin, part) in enumerate(zip(begins, parts, strict=True)):
                 if part >= 0.05 and not hatch:
@@ -352,6 +354,8 @@ def heatmap(maps: Sequence[BlockMap]) -> Chart:
             axes.set_title(each.label)
         for axes in panels[len(maps) :]:
             axes.remove()
+        for axes in panels[max(0, len(maps) - across) : len(maps)]:
+            axes.tick_params(labelbottom=True)
         figure.supxlabel("time (s)", fontsize=9)
         figure.supylabel("block", fontsize=9)
         handles = [

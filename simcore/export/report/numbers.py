@@ -43,14 +43,17 @@ def signed(value: float | None, low: float | None = None, high: float | None = N
     half = None if low is None or high is None or math.isnan(high - low) else (high - low) / 2
     if not half:
         return "0" if value == 0 else f"{'+' if value > 0 else '−'}{short(abs(value))}"
-    return _rounded(value, places_of(half), True)
+    places = places_of(half)
+    if value and not float(f"{value:.{places}f}"):
+        places = places_of(abs(value)) - 1  # a small difference is not the same as none
+    return _rounded(value, places, True)
 
 
 def share(value: float | None) -> str:
-    """A part of one, as percent with its sign: +12.3 %."""
+    """A part of one, as percent with its sign: +12.3%."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value * 100:+.1f} %".replace("-", "−")
+    return f"{value:+.1%}".replace("-", "−")
 
 
 def probability(value: float | None) -> str:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from simcore.export.report.charts import Chart
+from simcore.export.report.charts import Chart, named
 from simcore.export.report.numbers import probability, short, signed, span, within
 from simcore.export.report.page import Cell, Page, command, facts, number, table
-from simcore.export.report.verdicts import unit_of, verdict
+from simcore.export.report.verdicts import in_all, kind_of, verdict
+from simcore.export.report.view import SIDE_BY_SIDE
 
 if TYPE_CHECKING:
     from simcore.experiment import Metric
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 400
 """Rows of the table of runs in the page; results.csv has all."""
-MOST_COLUMNS = 8
-"""Settings that a table has room for side by side."""
 WORDS = {"good": "better", "bad": "worse", "other": "different", "unsure": "too few replications to tell", "same": "same"}
 
 
@@ -37,6 +36,10 @@ def overview(
 
     page.section("verdicts", "In short")
     _warn(page, view)
+    summary = in_all(view.headline, view.paired)
+    if summary:
+        against = "the baseline" if view.baseline is None else escape(view.labels[view.baseline])
+        page.add(f"<p>Against {against}, of {len(view.headline)} metrics: {summary}.</p>")
     page.add('<ul class="verdicts">')
     for metric in view.headline:
         page.add(verdict(metric, view.intervals[metric.name], view.paired[metric.name]))
@@ -118,31 +121,43 @@ def _warn(page: Page, view: "View") -> None:
 
 
 def _headline(page: Page, view: "View") -> None:
-    kinds = {metric.name: view.verdict_kinds(metric) for metric in view.headline}
-    rows = []
-    for setting, label in enumerate(view.labels):
-        own = " (baseline)" if setting == view.baseline else ""
-        row = [Cell(f"{label}{own}")]
-        for metric in view.headline:
-            found = list(view.intervals[metric.name].filter(setting=setting).iter_rows(named=True))
-            if not found:
-                row.append(number(None))
-                continue
-            text = within(found[0]["mean"], found[0]["low"], found[0]["high"])
-            kind = kinds[metric.name].get(setting, "")
-            best = "best" if view.is_best(metric, setting) else ""
-            mark = {"good": " ✓", "bad": " ✗", "other": " ≠"}.get(kind, "")
-            row.append(number(found[0]["mean"], text + mark, " ".join(filter(None, (best, kind if mark else "")))))
-        rows.append(row)
-    columns = ["setting", *(f"{m.name}{f' ({m.unit})' if unit_of(m) else ''}" for m in view.headline)]
+    cells = {(metric.name, setting): _mean(view, metric, setting) for metric in view.headline for setting in _all(view)}
+    names = [f"{label} (baseline)" if place == view.baseline else label for place, label in enumerate(view.labels)]
+    if len(names) <= SIDE_BY_SIDE:
+        columns = ["metric", *names]
+        rows = [[_metric(m), *(cells[m.name, setting] for setting in _all(view))] for m in view.headline]
+    else:
+        columns = ["setting", *(named(metric) for metric in view.headline)]
+        rows = [[Cell(names[setting]), *(cells[m.name, setting] for m in view.headline)] for setting in _all(view)]
     page.add(
         table(
             columns,
             rows,
-            caption="Mean ± half the interval. Bold: the best mean; ✓ better and ✗ worse than the baseline, told apart "
-            "from it. From `intervals.csv` and `paired.csv`; the same table for a paper in `tables.md` and `tables.tex`.",
+            caption="Mean ± half its interval. Bold: the best mean. ✓ better and ✗ worse than the baseline, told apart "
+            "from it. From `intervals.csv` and `paired.csv`; for a paper in `tables.md` and `tables.tex`.",
+            sortable=len(names) > SIDE_BY_SIDE,
         )
     )
+
+
+def _all(view: "View") -> range:
+    return range(len(view.labels))
+
+
+def _metric(metric: "Metric") -> Cell:
+    return Cell(named(metric), code=True, note=metric.help)
+
+
+def _mean(view: "View", metric: "Metric", setting: int) -> Cell:
+    """A cell of a table of means."""
+    found = list(view.intervals[metric.name].filter(setting=setting).iter_rows(named=True))
+    if not found or found[0]["mean"] is None:
+        return number(None)
+    kind = view.verdict_kinds(metric).get(setting, "")
+    mark = {"good": " ✓", "bad": " ✗", "other": " ≠"}.get(kind, "")
+    kinds = ("best" if view.is_best(metric, setting) else "", kind if mark else "")
+    text = within(found[0]["mean"], found[0]["low"], found[0]["high"])
+    return number(found[0]["mean"], text + mark, " ".join(filter(None, kinds)))
 
 
 def _method(page: Page, view: "View", about: dict[str, Any]) -> None:
@@ -208,17 +223,9 @@ def _figures(page: Page, charts: Iterable[Chart], draw: Callable[[Chart], str], 
 
 
 def _all_metrics(page: Page, view: "View") -> None:
-    if len(view.labels) <= MOST_COLUMNS:
-        rows = []
-        for metric in view.metrics:
-            cells = [Cell(metric.name, code=True), Cell(metric.unit), Cell(metric.help)]
-            found = {row["setting"]: row for row in view.intervals[metric.name].iter_rows(named=True)}
-            for setting in range(len(view.labels)):
-                row = found.get(setting, {"mean": None, "low": None, "high": None})
-                best = "best" if view.is_best(metric, setting) else ""
-                cells.append(number(row["mean"], within(row["mean"], row["low"], row["high"]), best))
-            rows.append(cells)
-        page.add(table(["metric", "unit", "what it is", *view.labels], rows, caption="From `intervals.csv`."))
+    if len(view.labels) <= SIDE_BY_SIDE:
+        rows = [[_metric(m), *(_mean(view, m, setting) for setting in _all(view))] for m in view.metrics]
+        page.add(table(["metric", *view.labels], rows, caption="Marked as above. From `intervals.csv`."))
     else:
         page.text(f"Means and intervals of all {len(view.metrics)} metrics are in `intervals.csv`.")
     rows = []
@@ -233,8 +240,6 @@ def _all_metrics(page: Page, view: "View") -> None:
 
 
 def _difference(metric: "Metric", row: dict[str, Any]) -> list[Cell]:
-    from simcore.export.report.verdicts import kind_of
-
     kind = kind_of(metric, row["verdict"])
     words = row["verdict"] + (f", {WORDS[kind]}" if kind in ("good", "bad") else "")
     return [

@@ -24,6 +24,8 @@ class Cell:
     kind: str = ""
     """a class of the style sheet"""
     code: bool = False
+    note: str = ""
+    """below it, in small"""
     number: bool = False
 
 
@@ -122,11 +124,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, caption: st
         for name, right in zip(columns, numeric, strict=True)
     )
     body = "".join(f"<tr>{''.join(map(_td, row))}</tr>" for row in rows)
-    told = f"<caption>{prose(caption)}</caption>" if caption else ""
+    told = f'<p class="muted">{prose(caption)}</p>' if caption else ""
     kind = ' class="sortable"' if sortable and len(rows) > 1 else ""
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="table"><table{kind}>{told}<thead><tr>{head}</tr>'
-        f"</thead><tbody>{body}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="table"><table{kind}><thead><tr>{head}</tr>'
+        f"</thead><tbody>{body}</tbody></table></div>{told}"
     )
 
 
@@ -165,4 +167,5 @@ def _td(cell: Cell) -> str:
     if cell.number:
         attributes += f' data-v="{"" if cell.value is None else format(cell.value, ".10g")}"'
     text = escape(cell.text)
-    return f"<td{attributes}>{f'<code>{text}</code>' if cell.code else text}</td>"
+    note = f'<div class="muted">{escape(cell.note)}</div>' if cell.note else ""
+    return f"<td{attributes}>{f'<code>{text}</code>' if cell.code else text}{note}</td>"

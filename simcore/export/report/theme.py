@@ -44,7 +44,7 @@ p{margin:.5rem 0;max-width:78ch}
 a{color:var(--link)}
 code,kbd,.cmd{font:.87em/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-wrap:anywhere}
 .lead{font-size:1.08rem;color:var(--text)}
-.muted,figcaption,caption,.meta{color:var(--muted);font-size:.88rem}
+.muted,figcaption,.meta{color:var(--muted);font-size:.88rem}
 nav{position:sticky;top:0;background:var(--paper);border-block:1px solid var(--line);z-index:2}
 nav>div{display:flex;flex-wrap:wrap;gap:.1rem 1.1rem;align-items:center;padding-block:.45rem;font-size:.9rem}
 nav a{text-decoration:none}nav a:hover{text-decoration:underline}
@@ -54,7 +54,8 @@ button{font:inherit;color:inherit;background:none;border:1px solid var(--line);b
 button:hover{border-color:var(--muted)}
 :focus-visible{outline:2px solid var(--link);outline-offset:2px}
 .skip{position:absolute;left:-999px}.skip:focus{left:8px;top:8px;background:var(--paper);padding:.4rem;z-index:3}
-.verdicts{list-style:none;margin:0;padding:0;display:grid;gap:.55rem}
+.verdicts{list-style:none;margin:1rem 0;padding:0;display:grid;gap:.6rem;
+ grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr))}
 .verdicts li{background:var(--paper);border:1px solid var(--line);border-radius:8px;padding:.6rem .9rem}
 .verdicts p{margin:.1rem 0;max-width:none}
 .tag{font-size:.78rem;font-weight:600;border:1px solid currentColor;border-radius:4px;padding:0 .35rem;
@@ -74,7 +75,6 @@ figcaption{margin-top:.5rem}figcaption b{color:var(--text)}
 .scroll{overflow-x:auto;background:var(--paper);border:1px solid var(--line);border-radius:8px;margin:.6rem 0}
 details .scroll{border:0;margin:.3rem 0 0}
 table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums}
-caption{text-align:left;padding:.55rem .8rem;caption-side:bottom}
 th,td{padding:.34rem .8rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
 tr:last-child>*{border-bottom:0}
 thead th{border-bottom:1.5px solid var(--muted);white-space:nowrap;vertical-align:bottom}
@@ -100,7 +100,7 @@ footer{max-width:1120px;margin:3rem auto 2rem;padding:0 24px;color:var(--muted);
  nav,.skip,button.copy,details:not([open]){display:none!important}
  header{padding:0 0 8pt}main,header>div,footer{max-width:none;padding:0}
  h2{margin-top:16pt}h2,h3{break-after:avoid}
- figure,.verdicts li,.card,tr{break-inside:avoid}
+ figure,.verdicts li,.card,tr{break-inside:avoid}.verdicts{grid-template-columns:1fr 1fr;font-size:8.5pt}
  figure,.scroll,.card,.verdicts li,.cmd{border-color:#ccc}
  .scroll{overflow:visible}table{font-size:8pt}th,td{padding:2pt 5pt;white-space:normal!important}
  th button::after{content:none}

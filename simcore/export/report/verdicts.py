@@ -1,5 +1,6 @@
 """What a comparison says, in sentences."""
 
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
     from simcore.experiment import Metric
 
+MOST_NEEDED = 1000
+"""Replications, beyond which nobody would want to know exactly how many it takes."""
 MOST_NAMED = 6
 """So many settings are named in one sentence; the tables have the others."""
 
@@ -40,6 +43,25 @@ def verdict(metric: "Metric", intervals: "pl.DataFrame", paired: "pl.DataFrame")
         named = _several(escape(row["label"]) for row in found)
         parts.append(_line("unsure", "the same", f"as {escape(against)} in every replication", named))
     return f"<li><p><code>{escape(metric.name)}</code> {escape(metric.help)}. {first}</p>{''.join(parts)}</li>"
+
+
+def in_all(metrics: "Sequence[Metric]", paired: "dict[str, pl.DataFrame]") -> str:
+    """HTML: for each setting, in how many metrics it is better or worse than what it is compared with."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for metric in metrics:
+        for row in paired[metric.name].iter_rows(named=True):
+            kinds = found.setdefault(row["label"], {"good": [], "bad": []})
+            if (kind := kind_of(metric, row["verdict"])) in kinds:
+                kinds[kind].append(metric.name)
+    sentences = []
+    for label, kinds in found.items():
+        parts = [
+            f'<span class="{kind}">{word} by {len(names)}</span>'
+            for kind, word in (("good", "better"), ("bad", "worse"))
+            if (names := kinds[kind])
+        ]
+        sentences.append(f"<b>{escape(label)}</b> {' and '.join(parts) or 'not told apart by any'}")
+    return _several(sentences, len(sentences)) if sentences else ""
 
 
 def kind_of(metric: "Metric", verdict: str) -> str:
@@ -92,15 +114,21 @@ def _line(kind: str, tag: str, rest: str, named: str) -> str:
 
 
 def _needed(replications: int | None) -> str:
-    return f" (about {replications:,} would do)" if replications else ""
+    """Only the order of magnitude of it can be known."""
+    if not replications:
+        return ""
+    if replications > MOST_NEEDED:
+        return f" (more than {MOST_NEEDED:,} would be needed)"
+    rounded = round(replications, 1 - math.floor(math.log10(replications)))
+    return f" (about {max(rounded, 2):,} would do)"
 
 
 def _largest_first(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -abs(row["difference"]))
 
 
-def _several(texts: Iterable[str]) -> str:
+def _several(texts: Iterable[str], most: int = MOST_NAMED) -> str:
     found: Sequence[str] = list(texts)
-    if len(found) > MOST_NAMED:
-        return ", ".join(found[:MOST_NAMED]) + f" and {len(found) - MOST_NAMED} more"
+    if len(found) > most:
+        return ", ".join(found[:most]) + f" and {len(found) - most} more"
     return ", ".join(found[:-1]) + (" and " if len(found) > 1 else "") + found[-1]

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from simcore.export.report import charts
 from simcore.export.report.blocks import block_map
-from simcore.export.report.charts import Chart, file_name
-from simcore.export.report.verdicts import best_of, kind_of, unit_of
+from simcore.export.report.charts import Chart, file_name, named
+from simcore.export.report.numbers import within
+from simcore.export.report.verdicts import best_of, kind_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,10 +24,13 @@ MEMORY, LATENCY = ("memory.used_mean", "memory.used_peak"), ("e2e.p99", "ttft.p9
 CURVES = ("goodput.requests_per_s", "throughput.requests_per_s", "ttft.p99")
 DISTRIBUTIONS = {
     "ttft": "Time from arrival to the first token",
+    "queue": "Time from arrival to the beginning of the step that first scheduled it",
     "tpot": "Time per output token after the first, a mean for each request",
     "e2e": "Time from arrival to the last token",
 }
 SHARES = ("stored", "internal", "reserved", "external")
+SIDE_BY_SIDE = 6
+"""Settings that a table has room for side by side."""
 MOST_MAPS = 6
 """Settings whose pools are shown block by block."""
 MAP_STEPS = 40_000
@@ -81,15 +85,19 @@ class View:
         return [f"scenarios/{name}.toml" for name in names]
 
     def headline_table(self) -> tuple[list[str], list[list[str]]]:
-        """Columns and rows of what a paper prints: a row a setting, a mean and its interval in each cell."""
-        from simcore.export.report.numbers import within
+        """Columns and rows of what a paper prints: a mean and its interval in each cell.
 
-        columns = ["setting", *(f"{m.name}{f' ({m.unit})' if unit_of(m) else ''}" for m in self.headline)]
+        A few settings stand side by side; many are rows.
+        """
+        names = [named(metric) for metric in self.headline]
         cells = [
             [within(row["mean"], row["low"], row["high"]) for row in self.intervals[m.name].iter_rows(named=True)]
             for m in self.headline
         ]
-        return columns, [[label, *values] for label, values in zip(self.labels, zip(*cells, strict=True), strict=True)]
+        if len(self.labels) <= SIDE_BY_SIDE:
+            return ["metric", *self.labels], [[name, *row] for name, row in zip(names, cells, strict=True)]
+        rows = zip(self.labels, zip(*cells, strict=True), strict=True)
+        return ["setting", *names], [[label, *values] for label, values in rows]
 
     def is_best(self, metric: "Metric", setting: int) -> bool:
         """Whether the setting has the best mean."""
