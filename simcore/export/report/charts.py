@@ -182,9 +182,9 @@ def pareto(x: "Metric", y: "Metric", points: "pl.DataFrame") -> Chart:
                 if row[f"{axis}_low"] is not None and row[f"{axis}_high"] is not None:
                     lengths[f"{axis}err"] = [[row[axis] - row[f"{axis}_low"]], [row[f"{axis}_high"] - row[axis]]]
             axes.errorbar(
-                row["x"], row["y"], **lengths, color=color, ecolor=f"{color}80", marker=MARKERS[row["setting"] % len(MARKERS)],
-                markersize=7.5, markerfacecolor=color if place in front else PAPER, elinewidth=1, linestyle="none",
-                label=row["label"],
+                row["x"], row["y"], **lengths, color=color, ecolor=f"{color}80",
+                marker=MARKERS[row["setting"] % len(MARKERS)], markersize=7.5, linestyle="none",
+                markerfacecolor=color if place in front else PAPER, elinewidth=1, label=row["label"],
             )  # fmt: skip
         axes.set(xlabel=named(x), ylabel=named(y))
         axes.grid()
@@ -318,8 +318,8 @@ def waste(shares: "list[tuple[str, dict[str, float]]]", source: str) -> Chart:
         [(label, *(own[kind] for kind in WASTE)) for label, own in shares],
         figure,
         source,
-        "Shared blocks count once. Cached blocks that nobody holds count as free: they are given up as soon as somebody "
-        "needs them.",
+        "Shared blocks count once. Cached blocks that nobody holds count as free: they are given up once they are "
+        "needed.",
     )
 
 
@@ -393,7 +393,9 @@ def heatmap(maps: Sequence[BlockMap]) -> Chart:
     )  # fmt: skip
 
 
-def timeline(times: Sequence[float], parts: dict[str, Sequence[float]], total: float, waiting: Sequence[float]) -> Chart:
+def timeline(
+    times: Sequence[float], parts: dict[str, Sequence[float]], total: float, waiting: Sequence[float]
+) -> Chart:
     """The pool of one run over time, in blocks, stacked; and below it how many wait."""
     looks = {
         "tokens": ("tokens of running requests", OKABE_ITO[0], ""),
@@ -417,8 +419,8 @@ def timeline(times: Sequence[float], parts: dict[str, Sequence[float]], total: f
     return Chart(
         "timeline",
         "The pool over time",
-        f"Blocks of the pool over {short(times[-1])} s, {short(total)} in all; most are held at {short(times[peak])} s: "
-        f"{short(parts['tokens'][peak] + parts['unused'][peak])}. At most {short(max(waiting))} sequences wait.",
+        f"Blocks of the pool over {short(times[-1])} s, {short(total)} in all; most are held at "
+        f"{short(times[peak])} s, {short(parts['tokens'][peak] + parts['unused'][peak])}. At most {short(max(waiting))} sequences wait.",
         ("t_s", *parts, "waiting"),
         list(zip(times, *parts.values(), waiting, strict=True)),
         figure,
@@ -488,5 +490,3 @@ def _parts(states: Any) -> list[float]:
     import numpy as np
 
     return [float(part) for part in np.bincount(states.ravel(), minlength=len(LEVELS)) / states.size]
-
-

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 import shlex
 import sys
@@ -17,6 +16,7 @@ from simcore.export.report.charts import Chart
 from simcore.export.report.numbers import probability, signed, span
 from simcore.export.report.overview import overview
 from simcore.export.report.page import inline_svg
+from simcore.export.report.stored import read_json
 from simcore.export.report.tables import latex, markdown
 from simcore.export.report.view import View
 
@@ -38,14 +38,22 @@ class ReportFolder(OutputFolder):
         """See `OutputFolder`; with `force`, the files of an earlier report there are replaced, and others stay."""
         super().__init__(out, name, (LAST,), force=force)
 
-    def write(self, comparison: "Comparison", *, command: str | None = None, block_maps: bool = True) -> Path:
+    def write(
+        self,
+        comparison: "Comparison",
+        *,
+        command: str | None = None,
+        block_maps: bool = True,
+        about: dict[str, Any] | None = None,
+    ) -> Path:
         """Write all files and return the folder. `command` is what a person types to repeat it all.
 
-        With `block_maps`, replication 0 of some settings is played again for the pictures of their pools. Raises
-        InputError where it cannot be written.
+        `about`: run.json of results that are reported again; it keeps when, where and by what they were made. With
+        `block_maps`, replication 0 of some settings is played again for the pictures of their pools. Raises InputError
+        where it cannot be written.
         """
         with self.filled() as place:
-            fill(comparison, place, command=command, block_maps=block_maps)
+            fill(comparison, place, _about(command, about), block_maps=block_maps)
             written = sorted(path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file())
         earlier = _listed(self._out) if self._out is not None else []
         self._files = (*earlier, *(name for name in written if name != LAST), LAST)
@@ -59,6 +67,7 @@ def write(
     force: bool = False,
     command: str | None = None,
     block_maps: bool = True,
+    about: dict[str, Any] | None = None,
 ) -> Path:
     """Write a comparison's results, charts and report into a folder that is new or empty, and return it.
 
@@ -66,17 +75,20 @@ def write(
     not of a report stay. See `ReportFolder.write` and docs/reports.md. Raises InputError.
     """
     with ReportFolder(Path(directory), comparison.experiment.scenario.name, force=force) as folder:
-        return folder.write(comparison, command=command, block_maps=block_maps)
+        return folder.write(comparison, command=command, block_maps=block_maps, about=about)
 
 
-def fill(comparison: "Comparison", place: Path, *, command: str | None, block_maps: bool) -> None:
+def _about(command: str | None, earlier: dict[str, Any] | None) -> dict[str, Any]:
+    """The contents of run.json: of the runs, not of the report, where it is made again."""
+    now = {**about_this_run(PACKAGES), "cores": os.cpu_count()}
+    now["command"] = command or shlex.join(["kvscope", *sys.argv[1:]])
+    kept = {name: earlier[name] for name in now if isinstance(earlier.get(name), type(now[name]))} if earlier else {}
+    return {"kind": "comparison", **now, **kept}
+
+
+def fill(comparison: "Comparison", place: Path, about: dict[str, Any], *, block_maps: bool) -> None:
     """Write all files of a report into a folder. Raises OSError."""
     view = View(comparison)
-    about = {
-        **about_this_run(PACKAGES),
-        "cores": os.cpu_count(),
-        "command": command or shlex.join(["kvscope", *sys.argv[1:]]),
-    }
     (place / "charts").mkdir()
     (place / "scenarios").mkdir()
     (place / "experiment.toml").write_text(comparison.experiment.to_toml(), encoding="utf-8", newline="\n")
@@ -106,7 +118,7 @@ def fill(comparison: "Comparison", place: Path, *, command: str | None, block_ma
     html = overview(view, draw, about, block_maps=block_maps).html()
     (place / "report.html").write_text(html, encoding="utf-8", newline="\n")
     files = sorted(path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file())
-    write_json(place / LAST, {"kind": "comparison", **about, "files": [*files, LAST]})
+    write_json(place / LAST, {**about, "files": [*files, LAST]})
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -118,42 +130,10 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]])
     path.write_text(buffer.getvalue(), encoding="utf-8", newline="\n")
 
 
-def read_run(directory: Path) -> dict[str, Any]:
-    """run.json of a folder of results. Raises InputError where there is none, or it is something else."""
-    path = directory / LAST
-    if not directory.is_dir():
-        raise InputError(f"{directory}: is no folder of results")
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(f"{directory}: has no {LAST}, so it is no complete folder of results") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
-    except ValueError:
-        raise InputError(f"{path}: is no JSON") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: must be a JSON object")
-    return content
-
-
-def read_frame(path: Path) -> "pl.DataFrame":
-    """A Parquet file. Raises InputError where it is missing or is none."""
-    import polars as pl
-
-    try:
-        return pl.read_parquet(io.BytesIO(path.read_bytes()))
-    except FileNotFoundError:
-        raise InputError(f"{path}: is missing, and the report needs it") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
-    except pl.exceptions.PolarsError:
-        raise InputError(f"{path}: is no Parquet file, or a broken one") from None
-
-
 def _listed(out: Path) -> list[str]:
     """Files of an earlier report in a folder, as its run.json lists them; nothing that lies outside of it."""
     try:
-        names = read_run(out).get("files", [])
+        names = read_json(out / LAST).get("files", [])
     except InputError:
         return []
     if not isinstance(names, list):
@@ -188,7 +168,7 @@ def _write_tables(place: Path, view: View) -> None:
         f"Means of {experiment.replications} replications on {experiment.scenario.name}, with half the width of their "
         f"{experiment.confidence:.0%} intervals."
     )
-    differences = f"Paired differences from the baseline, with {experiment.confidence:.0%} intervals and Holm-adjusted p."
+    differences = f"Paired differences from the baseline, {experiment.confidence:.0%} intervals, Holm-adjusted p."
     heads = ["metric", "setting", "difference", "interval", "p", "verdict"]
     paired = [
         [metric.name, row["label"], signed(row["difference"], row["low"], row["high"]), span(row["low"], row["high"]),

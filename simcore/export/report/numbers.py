@@ -2,11 +2,13 @@
 
 import math
 
+NONE, MINUS, TIMES = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
+
 
 def short(value: float | None, digits: int = 4) -> str:
     """A number with at least so many significant digits where it has a fraction: 1,234, 12.34, 0.001234, 1.2e-07."""
     if value is None or math.isnan(value):
-        return "–"
+        return NONE
     if value == 0:
         return "0"
     size = math.floor(math.log10(abs(value)))
@@ -31,7 +33,7 @@ def within(mean: float | None, low: float | None, high: float | None) -> str:
 def span(low: float | None, high: float | None, *, sign: bool = True) -> str:
     """An interval by its ends: -0.12 to +0.04."""
     if low is None or high is None or math.isnan(high - low):
-        return "–"
+        return NONE
     places = places_of((high - low) / 2 or abs(high))
     return f"{_rounded(low, places, sign)} to {_rounded(high, places, sign)}"
 
@@ -39,10 +41,10 @@ def span(low: float | None, high: float | None, *, sign: bool = True) -> str:
 def signed(value: float | None, low: float | None = None, high: float | None = None) -> str:
     """A difference with its sign, and as many digits as its interval allows."""
     if value is None or math.isnan(value):
-        return "–"
+        return NONE
     half = None if low is None or high is None or math.isnan(high - low) else (high - low) / 2
     if not half:
-        return "0" if value == 0 else f"{'+' if value > 0 else '−'}{short(abs(value))}"
+        return "0" if value == 0 else f"{'+' if value > 0 else MINUS}{short(abs(value))}"
     places = places_of(half)
     if value and not float(f"{value:.{places}f}"):
         places = places_of(abs(value)) - 1  # a small difference is not the same as none
@@ -52,14 +54,14 @@ def signed(value: float | None, low: float | None = None, high: float | None = N
 def share(value: float | None) -> str:
     """A part of one, as percent with its sign: +12.3%."""
     if value is None or not math.isfinite(value):
-        return "–"
-    return f"{value:+.1%}".replace("-", "−")
+        return NONE
+    return f"{value:+.1%}".replace("-", MINUS)
 
 
 def probability(value: float | None) -> str:
     """A p value: 0.034, or < 0.001."""
     if value is None or math.isnan(value):
-        return "–"
+        return NONE
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
@@ -70,4 +72,4 @@ def places_of(half: float) -> int:
 
 def _rounded(value: float, places: int, sign: bool = False) -> str:
     text = f"{value:{'+' if sign else ''},.{places}f}"
-    return text.replace("-", "−") if float(text.replace(",", "")) else f"{0:.{places}f}"
+    return text.replace("-", MINUS) if float(text.replace(",", "")) else f"{0:.{places}f}"

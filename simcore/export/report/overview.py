@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from simcore.export.report.charts import Chart, named
-from simcore.export.report.numbers import probability, short, signed, span, within
+from simcore.export.report.numbers import TIMES, probability, short, signed, span, within
 from simcore.export.report.page import Cell, Page, command, facts, number, table
 from simcore.export.report.verdicts import in_all, kind_of, verdict
 from simcore.export.report.view import SIDE_BY_SIDE
@@ -17,20 +17,17 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 400
 """Rows of the table of runs in the page; results.csv has all."""
-WORDS = {"good": "better", "bad": "worse", "other": "different", "unsure": "too few replications to tell", "same": "same"}
 
 
-def overview(
-    view: "View", draw: Callable[[Chart], str], about: dict[str, Any], *, block_maps: bool = True
-) -> Page:
+def overview(view: "View", draw: Callable[[Chart], str], about: dict[str, Any], *, block_maps: bool = True) -> Page:
     """All of the report of a comparison; `draw` writes a chart's files and returns it for the page."""
     experiment = view.experiment
     name = experiment.scenario.name
     factors = " and ".join(factor.key for factor in experiment.factors)
     page = Page(f"{factors} on {name}" if factors else name)
     page.meta = escape(
-        f"KVScope {about['packages']['kvscope']} · {about['written'][:10]} · {len(view.labels)} settings × "
-        f"{experiment.replications} replications"
+        f"KVScope {about['packages'].get('kvscope') or ''} · {about['written'][:10]} · "
+        f"{len(view.labels)} settings {TIMES} {experiment.replications} replications"
     )
     page.lead = f'<p class="lead">{_question(view)}</p>'
 
@@ -57,15 +54,16 @@ def overview(
 
     page.section("charts", "Metric by metric", "Metrics")
     for metric in view.headline:
-        page.add(f"<h3><code>{escape(metric.name)}</code> · {escape(metric.help)}</h3>")
+        page.add(f"<h3><code>{escape(metric.name)}</code> · {escape(metric.help.rstrip('.'))}</h3>")
         _figures(page, view.metric_charts(metric), draw, pair=True)
 
+    maps = view.block_maps() if block_maps else ()
     for id, title, link, charts, words in (
         ("curves", "Over a range", "Curves", view.curves(), ""),
         ("trade-off", "Memory against latency", "Pareto", view.trade_off(), ""),
         ("distributions", "Distributions", "Distributions", view.distributions(), ""),
         ("memory", "Where the memory went", "Memory", view.waste(), ""),
-        ("blocks-shown", "Block by block", "Blocks", view.block_maps() if block_maps else (), "Replication 0 of each setting, played again."),
+        ("blocks-shown", "Block by block", "Blocks", maps, "Replication 0 of each setting, played again."),
     ):
         drawn = list(charts)
         if drawn:
@@ -92,7 +90,8 @@ def _question(view: "View") -> str:
     what = "; ".join(parts)
     base = ""
     if view.baseline is not None:
-        base = f" Each is compared with the baseline, <b>{escape(view.labels[view.baseline])}</b>, on the same requests."
+        own = escape(view.labels[view.baseline])
+        base = f" Each is compared with the baseline, <b>{own}</b>, on the same requests."
     return f"What changes on <code>{escape(view.experiment.scenario.name)}</code> when {what}?{base}"
 
 
@@ -145,7 +144,7 @@ def _all(view: "View") -> range:
 
 
 def _metric(metric: "Metric") -> Cell:
-    return Cell(named(metric), code=True, note=metric.help)
+    return Cell(named(metric), code=True, note=metric.help.rstrip("."))
 
 
 def _mean(view: "View", metric: "Metric", setting: int) -> Cell:
@@ -179,7 +178,7 @@ def _method(page: Page, view: "View", about: dict[str, Any]) -> None:
     page.add(
         facts(
             [
-                ("Scenario", f"`{scenario.name}`: {model.name} on {hardware.count} × {hardware.name}"),
+                ("Scenario", f"`{scenario.name}`: {model.name} on {hardware.count} {TIMES} {hardware.name}"),
                 ("Workload", f"{scenario.workload.requests:,} requests, drawn" if trace is None else f"`{trace.name}`"),
                 ("Pool", f"{pool} of {scenario.memory.block_size} tokens"),
                 ("Time", f"timing model `{_text(scenario.timing.model)}`"),
@@ -188,7 +187,7 @@ def _method(page: Page, view: "View", about: dict[str, Any]) -> None:
                     for factor in experiment.factors
                 ),
                 ("Replications", f"{experiment.replications} of each setting; {done} of {len(runs)} runs ended well"),
-                ("Random numbers", "common: replication r has the same seed, and so the same requests, in every setting"),
+                ("Random numbers", "common: replication r has the same seed, and so the same requests, everywhere"),
                 ("Seeds", f"{shown}; all follow from the scenario's seed, `{scenario.seed}`"),
                 ("Warm-up", f"{cut} left out, {warmup}"),
                 ("Intervals", f"Student's t over the replications' values, {experiment.confidence:.0%}"),
@@ -241,7 +240,7 @@ def _all_metrics(page: Page, view: "View") -> None:
 
 def _difference(metric: "Metric", row: dict[str, Any]) -> list[Cell]:
     kind = kind_of(metric, row["verdict"])
-    words = row["verdict"] + (f", {WORDS[kind]}" if kind in ("good", "bad") else "")
+    words = row["verdict"] + {"good": ", better", "bad": ", worse"}.get(kind, "")
     return [
         Cell(metric.name, code=True),
         Cell(row["label"]),
@@ -261,19 +260,18 @@ def _runs(page: Page, view: "View") -> None:
         "The command in a row repeats that run alone, from the folder of this report; `summary.json` in its results "
         "has the numbers of the row in `results.csv`."
     )
-    rows = []
-    for row in view.comparison.runs.head(MOST_RUNS).iter_rows(named=True):
-        rows.append(
-            [
-                Cell(row["label"]),
-                number(row["replication"]),
-                number(row["seed"], str(row["seed"])),
-                Cell(row["status"], kind="" if row["status"] == "done" else "bad"),
-                number(row["warmup"]),
-                Cell(str(row["key"])[:12], code=True),
-                Cell(run_command(view, row), code=True),
-            ]
-        )
+    rows = [
+        [
+            Cell(row["label"]),
+            number(row["replication"]),
+            number(row["seed"], str(row["seed"])),
+            Cell(row["status"], kind="" if row["status"] == "done" else "bad"),
+            number(row["warmup"]),
+            Cell(str(row["key"])[:12], code=True),
+            Cell(run_command(view, row), code=True),
+        ]
+        for row in view.comparison.runs.head(MOST_RUNS).iter_rows(named=True)
+    ]
     left = len(view.comparison.runs) - len(rows)
     page.add(
         table(

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from simcore.export.report.charts import Chart
-from simcore.export.report.numbers import short
+from simcore.export.report.numbers import NONE, short
 from simcore.export.report.theme import COLORS, EARLY, SCRIPT, STYLE
 
 MOST_ROWS = 120
@@ -59,7 +59,7 @@ class Page:
         """A paragraph; what stands between backticks is code."""
         self._parts.append(f"<p>{prose(text)}</p>")
 
-    def figure(self, chart: Chart, svg: str, *, files: str = "charts/", again: str = "") -> str:
+    def figure(self, chart: Chart, svg: str, *, files: str = "charts/") -> str:
         """A chart with its caption, its files and the table behind it, as HTML."""
         self._figures += 1
         columns, rows = chart.brief or (chart.columns, chart.rows)
@@ -71,8 +71,8 @@ class Page:
             names = [f"{files}{chart.name}.{ending}" for ending in ("csv", "svg", "png", "pdf")]
             links = " ".join(f'<a href="{escape(name)}">{escape(name.rpartition(".")[2])}</a>' for name in names)
             links = f" Numbers: <code>{escape(names[0])}</code> ({links})"
-        source = f" from <code>{escape(chart.source)}</code>" if chart.source else ""
-        links = f'<span class="files">{links}{source}{again}.</span>' if links or source else ""
+        source = f" {'from' if links else 'From'} <code>{escape(chart.source)}</code>" if chart.source else ""
+        links = f'<span class="files">{links}{source}.</span>' if links or source else ""
         return (
             f'<figure id="{escape(chart.name)}">{svg}<figcaption><b>Figure {self._figures}. {escape(chart.title)}.</b> '
             f"{prose(chart.note)}{links}</figcaption><details><summary>Table of figure {self._figures}</summary>"
@@ -89,7 +89,8 @@ class Page:
             f"<style>{STYLE}</style>\n<script>{EARLY}</script>\n</head>\n<body>\n"
             f'<a class="skip" href="#main">Skip to the results</a>\n'
             f'<header><div><h1>{escape(self.title)}</h1>{self.lead}<p class="meta">{self.meta}</p></div></header>\n'
-            f'<nav aria-label="Sections"><div>{links}<button id="theme" type="button" hidden>Dark</button></div></nav>\n'
+            f'<nav aria-label="Sections"><div>{links}<button id="theme" type="button" hidden>Dark</button></div></nav>'
+            f"\n"
             f'<main id="main">\n' + "\n".join(self._parts) + f"\n</main>\n<footer>{self.meta}</footer>\n"
             f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
         )
@@ -157,7 +158,7 @@ def inline_svg(svg: bytes, chart: Chart) -> str:
 
 def _cell(value: Any) -> Cell:
     if isinstance(value, bool) or value is None or isinstance(value, str):
-        return Cell({True: "yes", False: "no", None: "–"}.get(value, str(value)))
+        return Cell({True: "yes", False: "no", None: NONE}.get(value, str(value)))
     return number(float(value))
 
 

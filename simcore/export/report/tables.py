@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+from simcore.export.report.numbers import MINUS, NONE
+
 TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": r"$-$", "–": "--", "<": r"$<$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", MINUS: r"$-$", NONE: "--", "<": r"$<$",
     ">": r"$>$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "…": r"\ldots{}",
 }  # fmt: skip
 

@@ -42,7 +42,8 @@ def verdict(metric: "Metric", intervals: "pl.DataFrame", paired: "pl.DataFrame")
     if found := groups["same"]:
         named = _several(escape(row["label"]) for row in found)
         parts.append(_line("unsure", "the same", f"as {escape(against)} in every replication", named))
-    return f"<li><p><code>{escape(metric.name)}</code> {escape(metric.help)}. {first}</p>{''.join(parts)}</li>"
+    said = f"<code>{escape(metric.name)}</code> {escape(metric.help.rstrip('.'))}."
+    return f"<li><p>{said} {first}</p>{''.join(parts)}</li>"
 
 
 def in_all(metrics: "Sequence[Metric]", paired: "dict[str, pl.DataFrame]") -> str:

@@ -146,7 +146,7 @@ class View:
                     own = settings[row["setting"]].levels
                     others = ", ".join(_text(level) for key, level in own.items() if key != factor.key)
                     lines.setdefault(others, []).append((float(own[factor.key]), row["mean"], row["low"], row["high"]))
-                schema = {name: pl.Float64 for name in ("level", "mean", "low", "high")}
+                schema = dict.fromkeys(("level", "mean", "low", "high"), pl.Float64)
                 if lines:
                     name = f"curve-{file_name(metric.name)}-{file_name(factor.key)}"
                     drawn = {key: pl.DataFrame(rows, schema, orient="row").sort("level") for key, rows in lines.items()}
