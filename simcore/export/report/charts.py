@@ -107,7 +107,7 @@ def bars(metric: "Metric", intervals: "pl.DataFrame", baseline: int | None, conf
         [(row["label"], row["n"], row["mean"], row["low"], row["high"], metric.unit) for row in rows],
         figure,
         "intervals.csv",
-        f"Mean over the replications and its {confidence:.0%} interval" + _hatched(rows, baseline) + ".",
+        f"Mean of the replications and its {confidence:.0%} interval" + _hatched(rows, baseline) + ".",
     )
 
 
@@ -156,8 +156,8 @@ def forest(metric: "Metric", paired: "pl.DataFrame", confidence: float, base: fl
         ],
         figure,
         "paired.csv",
-        f"Mean of the differences within each replication, and its {confidence:.0%} interval. Filled: told apart from "
-        f"{baseline} (Holm-adjusted p below {1 - confidence:.2g}); hollow and grey: not.",
+        f"Mean of the differences within replications and its {confidence:.0%} interval. Filled: told apart from "
+        f"{baseline}; hollow: not.",
     )  # fmt: skip
 
 
@@ -420,7 +420,8 @@ def timeline(
         "timeline",
         "The pool over time",
         f"Blocks of the pool over {short(times[-1])} s, {short(total)} in all; most are held at "
-        f"{short(times[peak])} s, {short(parts['tokens'][peak] + parts['unused'][peak])}. At most {short(max(waiting))} sequences wait.",
+        f"{short(times[peak])} s, {short(parts['tokens'][peak] + parts['unused'][peak])}. "
+        f"At most {short(max(waiting))} sequences wait.",
         ("t_s", *parts, "waiting"),
         list(zip(times, *parts.values(), waiting, strict=True)),
         figure,

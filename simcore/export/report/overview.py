@@ -106,7 +106,7 @@ def _how_to_read(view: "View") -> str:
 
 def _warn(page: Page, view: "View") -> None:
     runs = view.comparison.runs
-    for status, words in (("failed", "failed and are left out"), ("stalled", "could not end; they count up to there")):
+    for status, words in (("failed", "failed and are left out"), ("stalled", "could not end and are left out")):
         rows = list(runs.filter(status=status).iter_rows(named=True))
         if rows:
             named = "; ".join(

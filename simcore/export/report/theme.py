@@ -94,12 +94,15 @@ details{margin:.45rem 0;font-size:.95em}summary{cursor:pointer;color:var(--link)
 footer{max-width:1120px;margin:3rem auto 2rem;padding:0 24px;color:var(--muted);font-size:.85rem}
 @media (max-width:640px){dl{grid-template-columns:1fr}dt{margin-top:.4rem}main,header>div,nav>div{padding-inline:14px}}
 @media (prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
+@page{margin:13mm}
 @media print{
  :root,:root[data-theme]{color-scheme:light;LIGHT--page:#fff}
  body{font-size:9.5pt;background:#fff}
  nav,.skip,button.copy,details:not([open]){display:none!important}
  header{padding:0 0 8pt}main,header>div,footer{max-width:none;padding:0}
- h2{margin-top:16pt}h2,h3{break-after:avoid}
+ h2{margin-top:16pt}h2,h3,h2+p{break-after:avoid}h3{margin-top:10pt}
+ figcaption,td .muted,.muted,.meta{font-size:7.5pt}dl,ul{font-size:8.5pt}
+ figure{padding:6pt 8pt}figure svg{max-width:min(var(--wide,900px),520px)}
  figure,.verdicts li,.card,tr{break-inside:avoid}.verdicts{grid-template-columns:1fr 1fr;font-size:8.5pt}
  figure,.scroll,.card,.verdicts li,.cmd{border-color:#ccc}
  .scroll{overflow:visible}table{font-size:8pt}th,td{padding:2pt 5pt;white-space:normal!important}
