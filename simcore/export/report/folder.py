@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from simcore.experiment import Comparison
 
+RUNS, SAMPLES, LATENCIES = "results.parquet", "samples.parquet", "latencies.parquet"
+DESIGN, SCENARIO = "experiment.toml", "scenario.toml"
 LAST = "run.json"
 """With it the folder is complete; it lists all files."""
 PACKAGES = ("kvscope", "numpy", "polars", "scipy", "matplotlib", "pydantic", "simpy")
@@ -91,11 +93,13 @@ def fill(comparison: "Comparison", place: Path, about: dict[str, Any], *, block_
     view = View(comparison)
     (place / "charts").mkdir()
     (place / "scenarios").mkdir()
-    (place / "experiment.toml").write_text(comparison.experiment.to_toml(), encoding="utf-8", newline="\n")
+    (place / DESIGN).write_text(_design(view), encoding="utf-8", newline="\n")
+    (place / SCENARIO).write_text(comparison.experiment.scenario.to_toml(), encoding="utf-8", newline="\n")
     for setting, name in zip(comparison.experiment.settings, view.scenario_files, strict=True):
         (place / name).write_text(setting.scenario.to_toml(), encoding="utf-8", newline="\n")
-    write_parquet(place / "results.parquet", comparison.runs)
-    write_parquet(place / "samples.parquet", comparison.samples)
+    write_parquet(place / RUNS, comparison.runs)
+    write_parquet(place / SAMPLES, comparison.samples)
+    write_parquet(place / LATENCIES, comparison.latencies)
     _write_frame(place / "results.csv", comparison.runs)
     write_csv(
         place / "metrics.csv",
@@ -128,6 +132,26 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]])
     writer.writerow(columns)
     writer.writerows(rows)
     path.write_text(buffer.getvalue(), encoding="utf-8", newline="\n")
+
+
+def _design(view: View) -> str:
+    """An experiment as TOML; its scenario is in a file of its own."""
+    import tomli_w
+
+    experiment = view.experiment
+    design: dict[str, Any] = {
+        "scenario": SCENARIO,
+        "replications": experiment.replications,
+        "confidence": experiment.confidence,
+    }
+    if experiment.warmup is not None:
+        design["warmup"] = experiment.warmup
+    if experiment.policies:
+        design["policies"] = [str(path) for path in experiment.policies]
+    if experiment.baseline:
+        design["baseline"] = dict(experiment.baseline)
+    design["vary"] = {factor.key: list(factor.values) for factor in experiment.factors}
+    return tomli_w.dumps(design)
 
 
 def _listed(out: Path) -> list[str]:

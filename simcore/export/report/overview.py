@@ -10,6 +10,7 @@ from simcore.export.report.numbers import TIMES, probability, short, signed, spa
 from simcore.export.report.page import Cell, Page, command, facts, number, table
 from simcore.export.report.verdicts import in_all, kind_of, verdict
 from simcore.export.report.view import SIDE_BY_SIDE
+from simcore.scenario.describe import toml_value
 
 if TYPE_CHECKING:
     from simcore.experiment import Metric
@@ -288,6 +289,9 @@ def run_command(view: "View", row: dict[str, Any]) -> str:
     words = ["kvscope", "simulate", view.scenario_files[row["setting"]], "--set", f"seed={row['seed']}"]
     if row["warmup"] is not None and row["warmup"] != setting.scenario.metrics.warmup:
         words += ["--set", f"metrics.warmup={row['warmup']!r}"]
+    if view.experiment.policies:
+        words += [word for path in view.experiment.policies for word in ("--policy", str(path))]
+        words += [word for key, level in setting.levels.items() for word in ("--set", f"{key}={toml_value(level)}")]
     return shlex.join(words)
 
 
@@ -298,11 +302,11 @@ def _files(page: Page, view: "View", about: dict[str, Any]) -> None:
         ("what the metrics are, and their units", "metrics.csv", again),
         ("means and intervals; bars, curves, Pareto front, waste", "intervals.csv", again),
         ("differences, p values, verdicts", "paired.csv", again),
-        ("distributions", "samples.parquet", about["command"]),
+        ("distributions; quantiles of each run", "samples.parquet, latencies.parquet", about["command"]),
         ("the pool block by block", "charts/blocks.csv", again),
         ("each chart: its numbers and pictures", "charts/NAME.csv, .svg, .png, .pdf", again),
         ("each setting as a complete scenario", "scenarios/", about["command"]),
-        ("the experiment: scenario, factors, replications", "experiment.toml", about["command"]),
+        ("the experiment: scenario, factors, replications", "experiment.toml, scenario.toml", about["command"]),
         ("date, versions, machine, command, list of files", "run.json", about["command"]),
         ("tables for a paper", "tables.md, tables.tex", again),
     ]
