@@ -9,6 +9,7 @@ from app.cli import (
     accuracy,
     benchmark,
     calibrate,
+    compare,
     curve,
     generate,
     hits,
@@ -16,6 +17,7 @@ from app.cli import (
     report,
     scenario,
     simulate,
+    sweep,
     trace,
     validate,
 )
@@ -39,6 +41,8 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("accuracy")(accuracy.accuracy)
 app.command("generate")(generate.generate)
 app.command("policies")(policies.policies)
+app.command("compare")(compare.compare)
+app.command("sweep")(sweep.sweep)
 app.command("hits")(hits.hits)
 app.command("curve")(curve.curve)
 app.add_typer(scenario.app, name="scenario")

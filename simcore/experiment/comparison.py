@@ -120,10 +120,8 @@ class Comparison:
                 times = adjusted / p if p else 1.0
                 needed = max(replications_needed(found.mean, found.sd, level / max(times, 1.0)), found.n + 1)
                 needed = min(needed, MOST_NEEDED)
-            rows.append(
-                (setting.index, setting.label, baseline.label, found.n, found.mean, found.low, found.high)
-                + (p, adjusted, verdict, needed)
-            )
+            said = found.n, found.mean, found.low, found.high, p, adjusted, verdict, needed
+            rows.append((setting.index, setting.label, baseline.label, *said))
         schema = {"setting": pl.Int64, "label": pl.String, "baseline_label": pl.String, "n": pl.Int64}
         schema |= dict.fromkeys(("difference", "low", "high", "p", "p_adjusted"), pl.Float64)
         return pl.DataFrame(rows, schema | {"verdict": pl.String, "needed": pl.Int64}, orient="row")

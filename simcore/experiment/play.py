@@ -115,9 +115,10 @@ def _play(task: Task) -> Outcome:
 
 
 def _warmup(results: Results) -> tuple[float, bool]:
-    """The time until which MSER-5 leaves requests out, and whether what is left is steady, by times to the first token.
+    """The time until which MSER-5 leaves requests out, and whether what is left is steady.
 
-    In order of arrival. They feel both the queue and the cache, and unlike whole times do not vary with the length of the output.
+    By their times to the first token, in order of arrival: these feel both the queue and the cache, and unlike whole
+    times do not vary with the length of the output.
     """
     ttft, arrival = metrics.latencies(results.record).ttft, results.record.requests["arrival"]
     served = np.flatnonzero(~np.isnan(ttft))
