@@ -14,6 +14,7 @@ from app.cli import (
     generate,
     hits,
     policies,
+    report,
     scenario,
     simulate,
     sweep,
@@ -34,6 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("simulate")(simulate.simulate)
+app.command("report")(report.report)
 app.command("validate")(validate.validate)
 app.command("calibrate")(calibrate.calibrate)
 app.command("accuracy")(accuracy.accuracy)

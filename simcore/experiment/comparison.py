@@ -151,6 +151,19 @@ class Comparison:
         schema = {"setting": pl.Int64, "label": pl.String, "n": pl.Int64}
         return pl.DataFrame(rows, schema | dict.fromkeys(("value", "low", "high"), pl.Float64), orient="row")
 
+    def save(self, directory: str | Path, *, force: bool = False) -> Path:
+        """Write tables, charts and a report into a folder; see `simcore.export.report.write`."""
+        from simcore.export.report import write
+
+        return write(self, directory, force=force)
+
+    @classmethod
+    def load(cls, directory: str | Path) -> "Comparison":
+        """Read back what `save` wrote. Raises InputError."""
+        from simcore.experiment.saved import load
+
+        return load(directory)
+
 
 def compare(
     scenario: Scenario,
