@@ -47,7 +47,7 @@ SHOWN = ("ttft.mean", "ttft.p99", "e2e.mean", "e2e.p99", "itl.p99", "throughput.
 TRADED = ("memory.used_mean", "ttft.p99")
 """The axes of the trade-off at first."""
 MOST_SHOWN_WORKERS = 16
-COLUMNS = ("setting", "mean", "against the baseline", "its interval", "verdict")
+COLUMNS = ("setting", "mean", "difference", "verdict")
 
 
 @dataclass
@@ -470,9 +470,9 @@ class Compare(Page):
             cells = [str(row["label"]), f"{_number(row['mean'])}{_half(row)}"]
             verdict, hue = "the baseline", "muted"
             if against is None:
-                cells += ["", ""]
+                cells += [""]
             else:
-                cells += [_number(against["difference"]), f"{_number(against['low'])} to {_number(against['high'])}"]
+                cells += [_difference(against)]
                 verdict = str(against["verdict"])
                 if verdict in ("lower", "higher"):
                     good = verdict == better
@@ -575,6 +575,16 @@ def _muted(text: str) -> QLabel:
 
 def _number(value: object) -> str:
     return number(float(value)) if isinstance(value, int | float) else "-"
+
+
+def _difference(row: dict[str, object]) -> str:
+    """With its interval, where there is one."""
+    difference, low, high = row["difference"], row["low"], row["high"]
+    if not isinstance(difference, float):
+        return "-"
+    if not (isinstance(low, float) and isinstance(high, float)):
+        return f"{difference:+.3g}"
+    return f"{difference:+.3g} ({low:.2g} to {high:.2g})"
 
 
 def _half(row: dict[str, object]) -> str:
