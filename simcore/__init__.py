@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simcore.errors import InputError, UnsupportedError
+    from simcore.experiment import Comparison, compare
     from simcore.record.results import Results
     from simcore.scenario import Scenario
     from simcore.scenario.policies import load_policy
@@ -19,24 +20,28 @@ if TYPE_CHECKING:
     from simcore.workload import Workload
 
 __all__ = [
+    "Comparison",
     "InputError",
     "Results",
     "Scenario",
     "Simulation",
     "UnsupportedError",
     "Workload",
+    "compare",
     "hits",
     "load_policy",
     "simulate",
 ]
 
 _HOMES = {
+    "Comparison": "simcore.experiment",
     "InputError": "simcore.errors",
     "Results": "simcore.record.results",
     "Scenario": "simcore.scenario",
     "Simulation": "simcore.simulation",
     "UnsupportedError": "simcore.errors",
     "Workload": "simcore.workload",
+    "compare": "simcore.experiment",
     "load_policy": "simcore.scenario.policies",
     "hits": "simcore.study",
     "simulate": "simcore.simulation",

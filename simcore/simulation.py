@@ -80,6 +80,8 @@ class Simulation:
             max_steps=scenario.scheduler.max_steps,
             depth=2 if late else 1,
         )
+        self.memory = memory
+        """what the scheduler speaks to, for observers to look at"""
         self._interrupted = False
 
     def stop(self) -> None:

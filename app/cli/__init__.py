@@ -9,12 +9,15 @@ from app.cli import (
     accuracy,
     benchmark,
     calibrate,
+    compare,
     curve,
     generate,
     hits,
     policies,
+    report,
     scenario,
     simulate,
+    sweep,
     trace,
     validate,
 )
@@ -32,11 +35,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("simulate")(simulate.simulate)
+app.command("report")(report.report)
 app.command("validate")(validate.validate)
 app.command("calibrate")(calibrate.calibrate)
 app.command("accuracy")(accuracy.accuracy)
 app.command("generate")(generate.generate)
 app.command("policies")(policies.policies)
+app.command("compare")(compare.compare)
+app.command("sweep")(sweep.sweep)
 app.command("hits")(hits.hits)
 app.command("curve")(curve.curve)
 app.add_typer(scenario.app, name="scenario")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.jobs import validation
 from simcore.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ CpuClock = Annotated[
         help="Time steps by what the process worked, on one thread: for a CPU that others use at the same time.",
     ),
 ]
-SHIPPED = "small-gqa"
-EXTRA = {"torch", "safetensors", "tokenizers", "scipy"}
-"""What the extra `engine` brings."""
+SHIPPED = validation.SHIPPED[0]
 
 
 @contextmanager
@@ -39,11 +38,9 @@ def needs_engine() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name not in EXTRA:
+        if error.name not in validation.EXTRA:
             raise
-        raise InputError(
-            f"{error.name} is not installed; pip install -e '.[engine]' in KVScope's folder brings all that models need"
-        ) from None
+        raise InputError(f"{error.name} {validation.MISSING}") from None
     except RuntimeError as error:  # torch's own kind may not be imported here
         if type(error).__name__ != "OutOfMemoryError":
             raise

@@ -46,6 +46,9 @@ def simulate(
     perfetto: Annotated[
         bool, typer.Option("--perfetto", help="Write trace.perfetto.json, for https://ui.perfetto.dev.")
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write report.html: the run as one page, with charts.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON and nothing else.")] = False,
 ) -> int:
     """Play the requests through the scheduler and the block pool, and write what happened."""
@@ -71,7 +74,7 @@ def simulate(
         with _stopped_by_interrupt(simulation):
             with progress.shown(len(simulation.workload)):
                 results = simulation.run()
-            place = folder.write(results, perfetto=perfetto)
+            place = folder.write(results, perfetto=perfetto, report=report)
     return _report(results, place, as_json)
 
 

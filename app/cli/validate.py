@@ -11,21 +11,12 @@ from app.cli.output import mention
 from app.cli.policies import Policies, load_policies
 from app.cli.progress import Progress
 from app.cli.simulate import load_scenario
-from simcore.export.folder import OutputFolder, about_this_run, write_json, write_parquet
+from app.jobs.validation import FILES, write
+from simcore.export.folder import OutputFolder
 
 if TYPE_CHECKING:
     from engine.validate import Report
 
-FILES = (
-    "scenario.toml",
-    "validation.json",
-    "steps.parquet",
-    "memory.png",
-    "report.html",
-    "calibration.toml",
-    "run.json",
-)
-PACKAGES = ("kvscope", "torch", "numpy", "safetensors")
 DISAGREES = 1
 WIDE = 120
 """Columns of a table that goes to a file or another program."""
@@ -58,7 +49,6 @@ def validate(
     loaded_scenario = load_scenario(scenario, load_policies(policies, list(overrides or ())))
     from engine.validate import validate as compare
     from engine.validate.calibrate import calibrate as measure
-    from engine.validate.charts import memory_chart, page
     from engine.validate.run import prepare
     from simcore.scenario.calibration import Calibration
 
@@ -87,21 +77,8 @@ def validate(
             report = compare(prepared, loaded, known, clock=clock, observers=progress.observers)
         document = report.to_json(strict_time=strict_time)
         with folder.filled() as place:
-            import polars as pl
-
-            chart = memory_chart(report) if report.steps else None  # a plan that nobody could carry out
-            (place / "scenario.toml").write_text(prepared.scenario.to_toml(), encoding="utf-8", newline="\n")
-            write_json(place / "validation.json", document)
-            write_parquet(place / "steps.parquet", pl.DataFrame(report.steps))
-            if chart is not None:
-                (place / "memory.png").write_bytes(chart)
-            text = page(
-                report, f"{loaded_scenario.name} on {loaded.folder.name}, {device}", chart, strict_time=strict_time
-            )
-            (place / "report.html").write_text(text, encoding="utf-8", newline="\n")
-            if known is not None:
-                (place / "calibration.toml").write_text(known.to_toml(), encoding="utf-8", newline="\n")
-            write_json(place / "run.json", about_this_run(PACKAGES))
+            title = f"{loaded_scenario.name} on {loaded.folder.name}, {device}"
+            write(place, report, prepared, known, title, strict_time=strict_time)
         written = folder.publish()
     if as_json:
         typer.echo(json.dumps(document, indent=2))

@@ -48,9 +48,9 @@ class Tasks(QObject):
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self._poll)
 
-    def start(self, function: Callable[..., Any], *arguments: Any) -> Task:
+    def start(self, function: Callable[..., Any], *arguments: Any, family: bool = False) -> Task:
         """Call `function(tell, *arguments)` in a process of its own; see `Work`."""
-        task = Task(Work(function, *arguments), self)
+        task = Task(Work(function, *arguments, family=family), self)
         self._tasks.append(task)
         self._timer.start()
         return task

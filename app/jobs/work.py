@@ -28,9 +28,11 @@ class Work:
     sentence; a process that dies leaves one too.
     """
 
-    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+    def __init__(self, function: Callable[..., Any], *arguments: Any, family: bool = False) -> None:
+        """With `family`, the process may have workers of its own; all of them end with it."""
+        self._family = family
         self._receive, send = _SPAWN.Pipe(duplex=False)
-        self.process = _SPAWN.Process(target=_serve, args=(send, function, arguments), daemon=True)
+        self.process = _SPAWN.Process(target=_serve, args=(send, function, arguments, family), daemon=not family)
         self.process.start()
         send.close()
         self.over = False
@@ -53,6 +55,9 @@ class Work:
     def cancel(self) -> None:
         """End the process now."""
         if not self.over:
+            if self._family and hasattr(os, "killpg") and self.process.pid:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.process.pid, signal.SIGKILL)
             self.process.kill()
             self._end()
 
@@ -63,7 +68,9 @@ class Work:
         self._receive.close()
 
 
-def _serve(send: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _serve(send: Connection, function: Callable[..., Any], arguments: tuple[Any, ...], family: bool) -> None:
+    if family and hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the window, which then ends this
 
     def tell(content: Any) -> None:

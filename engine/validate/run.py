@@ -23,6 +23,7 @@ from engine.validate.witness import Witness
 from simcore import Results, Scenario, Simulation, Workload
 from simcore.errors import InputError
 from simcore.geometry import as_binary, block_bytes, pool_size, token_bytes
+from simcore.memory.base import Memory
 from simcore.record.rows import Rows
 from simcore.scenario.calibration import Calibration
 from simcore.scenario.model import DTYPE_BYTES
@@ -118,6 +119,61 @@ class _Totals:
         pass
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One step of the engine's run, as the simulator's pool and the witness have it."""
+
+    step: int
+    t: float
+    """s, its beginning"""
+    seconds: float
+    """that it took"""
+    predicted_blocks: int
+    """held, as the simulator's pool has it"""
+    predicted_tokens: int
+    """stored, likewise"""
+    blocks: int
+    """that the engine's own tables list"""
+    tokens: int
+    """slots of these with numbers in every layer"""
+    pushed: int
+    """tokens that came in at the model's door"""
+    executor: EngineExecutor
+    """to look at, as in `texts` and `sampled`"""
+
+
+class _Moments:
+    """Observes the engine's run, and hands each step on."""
+
+    memory: Memory
+    """the simulator's; known once there is a simulation"""
+
+    def __init__(self, witness: Witness, executor: EngineExecutor, watch: Callable[[Moment], None]) -> None:
+        self._witness, self._executor, self._watch = witness, executor, watch
+
+    def arrived(self, request: Request, accepted: bool) -> None:
+        pass
+
+    def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
+        usage, seen = self.memory.usage(plan.held), self._witness.last()
+        self._watch(
+            Moment(
+                step=plan.index,
+                t=to_seconds(start),
+                seconds=to_seconds(ticks),
+                predicted_blocks=usage.used,
+                predicted_tokens=usage.stored,
+                blocks=seen["blocks_used"],
+                tokens=seen["tokens_stored"],
+                pushed=seen["tokens_pushed"],
+                executor=self._executor,
+            )
+        )
+
+    def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
+        pass
+
+
 def validate(
     scenario: Scenario | Prepared,
     checkpoint: Checkpoint,
@@ -126,11 +182,12 @@ def validate(
     path: str = "auto",
     clock: Clock = "wall",
     observers: Iterable[Observer] = (),
+    watch: Callable[[Moment], None] | None = None,
 ) -> Report:
     """Run a scenario on the engine, then on the simulator with the same step times, and compare all they say.
 
-    With a calibration, times are predicted too. `observers` see the engine's run. Raises InputError where the scenario
-    cannot be run.
+    With a calibration, times are predicted too. `observers` see the engine's run, and `watch` is told of each step of
+    it while it goes on. Raises InputError where the scenario cannot be run.
     """
     prepared = scenario if isinstance(scenario, Prepared) else prepare(scenario, checkpoint)
     model, workload = checkpoint.model, prepared.workload
@@ -154,7 +211,11 @@ def validate(
             clock=CLOCKS[clock],
             witnesses=[witness],
         )
-        simulation = Simulation(prepared.scenario, workload=workload, executor=executor, observers=[totals, *observers])
+        moments = _Moments(witness, executor, watch) if watch else None
+        watching = [totals, *observers, *([moments] if moments else [])]
+        simulation = Simulation(prepared.scenario, workload=workload, executor=executor, observers=watching)
+        if moments:
+            moments.memory = simulation.memory
         try:
             real = simulation.run()
         except ImpossiblePlan as problem:
@@ -167,10 +228,17 @@ def validate(
     lengths = dict(enumerate(workload.prompt_len.tolist()))
     rows += compare_answers(model, executor, witness, lengths)
     notes = [*prepared.notes, f"decode reads the cache by way of: {executor.path}"]
+    steps = _over_time(theory, witness, block, options.block_size)
     if calibration is not None:
-        rows += _times(prepared, real, totals, calibration)
+        predicted = _predicted(totals, len(ticks), calibration)
+        rows += _times(prepared, real, totals, predicted, calibration)
         notes.append(f"times are predicted by a calibration on {calibration.device}, {calibration.software}")
-    return Report(rows, notes, _over_time(theory, witness, block, options.block_size))
+        count = len(steps["step"])
+        steps |= {
+            "theory_seconds": predicted[:count] / TICKS_PER_SECOND,
+            "reality_seconds": ticks[:count] / TICKS_PER_SECOND,
+        }
+    return Report(rows, notes, steps)
 
 
 def expect_room(needed: int, device: torch.device) -> None:
@@ -252,13 +320,19 @@ def _steps(theory: Results, witness: Witness, scenario: Scenario) -> list[Row]:
     return rows
 
 
-def _times(prepared: Prepared, real: Results, totals: _Totals, calibration: Calibration) -> list[Row]:
+def _predicted(totals: _Totals, steps: int, calibration: Calibration) -> NDArray[np.int64]:
+    """[steps] ticks that each should have taken."""
+    timer = CalibratedTimer(calibration)
+    return np.array([_predict(timer, *row) for row in totals.rows.table()[:steps].tolist()], np.int64)
+
+
+def _times(
+    prepared: Prepared, real: Results, totals: _Totals, predicted: NDArray[np.int64], calibration: Calibration
+) -> list[Row]:
     """Step by step on the same steps, and a run of the simulator's own from end to end."""
     timer = CalibratedTimer(calibration)
     measured = real.record.steps["dt"]
-    table = totals.rows.table()[: len(measured)].tolist()
-    predicted = np.array([_predict(timer, *row) for row in table])
-    worked = (measured > 0) & (np.array([row[1] for row in table]) > 0)
+    worked = (measured > 0) & (totals.rows.table()[: len(measured), 1] > 0)
     errors = np.abs(predicted[worked] - measured[worked]) / measured[worked]
     seconds = to_seconds(int(predicted.sum())), to_seconds(int(measured.sum()))
     rows = [Row("time of all steps", "time", *seconds, "s", off(*seconds), RUN_BOUND)]

@@ -88,6 +88,10 @@ class Witness:
         """A column of [steps] for each of COLUMNS."""
         return self.steps.columns(COLUMNS)
 
+    def last(self) -> dict[str, int]:
+        """What it saw of the last step, by the names of COLUMNS."""
+        return dict(zip(COLUMNS, self.steps.table(len(self.steps) - 1)[0].tolist(), strict=True))
+
     def prepared(self, plan: StepPlan, executor: EngineExecutor) -> None:
         """See `engine.executor.Witness`. Blocks that were just taken become NaN, whatever was in them."""
         if self._slots is None:

@@ -1,4 +1,4 @@
-"""Charts that need no screen: SVG and PNG, each beside the CSV of what it shows."""
+"""Charts that need no screen: SVG, PNG and PDF, each beside the CSV of what it shows."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, contextmanager
@@ -63,6 +63,42 @@ def line_chart(panels: dict[str, list[Line]], *, x: str, y: str, title: str = ""
              for line, handle in zip(lines, axes.get_lines(), strict=True)}  # fmt: skip
     figure.legend(shown.values(), shown.keys(), loc="outside right center", frameon=False)
     return figure
+
+
+STYLE = {
+    "axes.edgecolor": "#2b2f33", "axes.labelcolor": "#2b2f33", "text.color": "#2b2f33", "xtick.color": "#2b2f33",
+    "ytick.color": "#2b2f33", "grid.color": "#d4d8dc", "hatch.color": "#ffffff", "hatch.linewidth": 0.6,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.linewidth": 0.8,
+    "axes.titlesize": 10, "axes.titleweight": "bold", "axes.labelsize": 9, "font.size": 9, "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5, "legend.fontsize": 8.5, "legend.frameon": False, "pdf.fonttype": 42, "svg.fonttype": "none",
+}  # fmt: skip
+"""Of the charts in a report: text that stays text, and a few colors that a page can trade for those of its theme."""
+
+
+@contextmanager
+def canvas(width: float, height: float) -> "Iterator[Figure]":
+    """An empty figure of so many inches, in the style of the reports while the block lasts."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE):
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def picture(figure: "Figure", kind: str, salt: str = "kvscope") -> bytes:
+    """A figure as "svg", "png" or "pdf"; the same bytes for the same figure. `salt` makes the names in an SVG its own.
+
+    The figure is laid out when it is first drawn, and stays so.
+    """
+    from matplotlib import rc_context
+
+    buffer = BytesIO()
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    with rc_context({**STYLE, "svg.hashsalt": salt}):
+        figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
+    if figure.get_layout_engine() is not None:
+        figure.set_layout_engine("none")
+    return buffer.getvalue()
 
 
 @contextmanager

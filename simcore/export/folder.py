@@ -30,6 +30,7 @@ FILES = (
     "timeline.parquet",
     "blocks.parquet",
     "trace.perfetto.json",
+    "report.html",
     "run.json",
 )
 """All that a folder of results may hold; run.json comes last, and with it the folder is complete."""
@@ -107,6 +108,7 @@ class OutputFolder:
         (out / self._files[-1]).unlink(missing_ok=True)  # files of two runs must not pass for the results of one
         for name in self._files:
             if (self._temporary / name).exists():
+                (out / name).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(self._temporary / name, out / name)
             else:
                 (out / name).unlink(missing_ok=True)
@@ -121,8 +123,10 @@ class ResultsFolder(OutputFolder):
         super().__init__(out, name, FILES, force=force)
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
-    def write(self, results: Results, *, perfetto: bool = False) -> Path:
+    def write(self, results: Results, *, perfetto: bool = False, report: bool = False) -> Path:
         """Write all files, blocks.parquet if there is a journal, and return the folder. Raises InputError."""
+        from simcore.export.report.single import OneRun, run_page
+
         with self.filled() as place:
             (place / "scenario.toml").write_text(results.scenario.to_toml(), encoding="utf-8", newline="\n")
             write_json(place / "summary.json", results.summary)
@@ -132,7 +136,11 @@ class ResultsFolder(OutputFolder):
                 write_parquet(place / "blocks.parquet", results.blocks)
             if perfetto:
                 write_perfetto(results, place / "trace.perfetto.json")
-            write_json(place / "run.json", self._about(results))
+            about = self._about(results)
+            if report:
+                page = run_page(OneRun.of(results, about))
+                (place / "report.html").write_text(page, encoding="utf-8", newline="\n")
+            write_json(place / "run.json", about)
         return self.publish()
 
     def _about(self, results: Results) -> dict[str, Any]:

@@ -153,6 +153,10 @@ class Scenario(Section):
         make_absolute(data, _known(), base)
         return cls._build(data, overrides, source)
 
+    def overridden(self, overrides: Sequence[str], source: str = "scenario") -> Self:
+        """The same scenario but for some keys, each `KEY=VALUE`. Raises InputError as `load` does."""
+        return self._build(self.model_dump(mode="json", exclude_none=True), overrides, source)
+
     @classmethod
     def _build(cls, data: dict[str, Any], overrides: Iterable[str], source: str) -> Self:
         overridden = [".".join(map(written, path.split("."))) for path in override(data, overrides, _known())]

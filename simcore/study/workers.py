@@ -35,7 +35,7 @@ def _in_processes(
     # A forked process may inherit a lock that a thread of polars holds; a spawned one starts afresh.
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin, (make, shared))
     try:
-        with _interrupts_wait():
+        with interrupts_wait():
             results = [pool.submit(_work, task) for task in tasks]
         for result in results:
             yield result.result()
@@ -48,7 +48,7 @@ def _in_processes(
 
 
 @contextmanager
-def _interrupts_wait() -> Iterator[None]:
+def interrupts_wait() -> Iterator[None]:
     """What begins now never hears Ctrl+C, which reaches all processes of a terminal: the first one ends the others.
 
     It has to be so from their first moment on, and a process takes a while to begin; this one hears it afterwards.

@@ -1,0 +1,87 @@
+"""`kvscope compare`: settings against a baseline, with replications."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from app.cli.experiments import (
+    INCOMPLETE,
+    AsJson,
+    Baseline,
+    Cluster,
+    Confidence,
+    Jobs,
+    Metrics,
+    NoStore,
+    Overrides,
+    Progress,
+    Replications,
+    StoreFolder,
+    Trace,
+    Warmup,
+    document,
+    mention_constants,
+    metrics_of,
+    print_comparison,
+    print_troubles,
+    scenario_of,
+    shown_metrics,
+    store_of,
+    warmup_of,
+)
+from app.cli.policies import Policies
+
+
+def compare(
+    scenario: Annotated[str, typer.Argument(help="A scenario's TOML file, or the name of a preset.")] = "default",
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=V1,V2",
+            help="A key and the values that it takes; several: all combinations. Tables as TOML has them: "
+            "'memory.eviction=lru,{ policy = \"s3-fifo\", small = 0.2 }'.",
+        ),
+    ] = None,
+    replications: Replications = 10,
+    baseline: Baseline = None,
+    overrides: Overrides = None,
+    trace: Trace = None,
+    policies: Policies = None,
+    warmup: Warmup = None,
+    metric: Metrics = None,
+    confidence: Confidence = 0.95,
+    jobs: Jobs = None,
+    cluster: Cluster = None,
+    store: StoreFolder = None,
+    no_store: NoStore = False,
+    as_json: AsJson = False,
+) -> int:
+    """Run every setting several times on the same random numbers, and say which differences are real."""
+    from simcore.experiment import Experiment, factor_of
+    from simcore.experiment.asked import levels_of
+    from simcore.experiment.comparison import run
+
+    factors = tuple(factor_of(text) for text in vary or ())
+    asked = metrics_of(metric)
+    experiment = Experiment(
+        scenario_of(scenario, list(overrides or ()), trace, policies, [factor.key for factor in factors]),
+        factors,
+        replications,
+        levels_of(baseline) if baseline else None,
+        warmup_of(warmup),
+        confidence,
+        tuple(policies or ()),
+        source="--vary",
+    )
+    place = store_of(store, no_store)
+    progress = Progress(quiet=as_json, kept=place is not None)
+    with progress.shown():
+        comparison = run(experiment, jobs=jobs, cluster=cluster, store=place, progress=progress)
+    shown = shown_metrics(comparison, asked)
+    if as_json:
+        typer.echo(json.dumps(document(comparison), indent=2))
+    else:
+        print_comparison(comparison, shown, paired=len(experiment.settings) > 1)
+        mention_constants(comparison, shown)
+    return INCOMPLETE if print_troubles(comparison) else 0

@@ -1,0 +1,278 @@
+"""What the commands of experiments have in common: options, progress, and tables."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.output import mention
+from app.cli.paths import path_of
+from app.cli.policies import load_policies
+from app.cli.simulate import load_scenario
+from simcore.errors import InputError
+
+if TYPE_CHECKING:
+    from simcore.experiment import Comparison, Experiment, Metric
+    from simcore.scenario import Scenario
+
+INCOMPLETE = 3
+"""The exit code where some runs have no result; as of a simulation that could not go on."""
+USUAL = (
+    "throughput.output_tokens_per_s",
+    "goodput.requests_per_s",
+    "ttft.mean",
+    "ttft.p99",
+    "tpot.mean",
+    "e2e.p99",
+    "hits.hit_share",
+)
+"""The metrics that are shown where none are asked for."""
+
+Replications = Annotated[int, typer.Option(min=1, max=100_000, help="Runs of each setting.")]
+Baseline = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="What the others are compared with; without it the first setting."),
+]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key in all runs.")]
+Warmup = Annotated[
+    str | None,
+    typer.Option(metavar="SECONDS|mser5", help="Leave out what arrives before; mser5 finds it for each run."),
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option("--metric", help="Show these, by their names in summary.json: ttft.p99,e2e.p99; all: every one."),
+]
+Confidence = Annotated[float, typer.Option(min=0.5, max=0.9999, help="Of the intervals and verdicts.")]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, max=1024, help="Processes that share the runs; without it one for each core.")
+]
+Cluster = Annotated[
+    str | None, typer.Option(metavar="tcp://HOST:8786", help="Do the runs on the Dask cluster of this scheduler.")
+]
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option("--store", parser=path_of, help="Folder where runs are kept, and found again by the next command."),
+]
+NoStore = Annotated[bool, typer.Option("--no-store", help="Neither use nor keep runs.")]
+Trace = Annotated[Path | None, typer.Option(parser=path_of, help="Play this trace instead of the scenario's workload.")]
+Out = Annotated[Path | None, typer.Option(parser=path_of, help="Folder for tables, charts and the report.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the results in a folder that is not empty.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+def scenario_of(
+    name: str, overrides: list[str], trace: Path | None, policies: list[Path] | None, varied: Sequence[str]
+) -> "Scenario":
+    """The scenario that everything is done to; a policy from a file is chosen unless its key is varied."""
+    said = [f"{key}=varied" for key in varied]
+    chosen = load_policies(policies, [*overrides, *said])[: -len(said) or None]
+    if trace is not None:
+        chosen.append(f"workload.trace={json.dumps(str(trace))}")
+    return load_scenario(name, chosen)
+
+
+def warmup_of(text: str | None) -> float | str | None:
+    """Seconds, or what finds them."""
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return text
+
+
+def store_of(folder: Path | None, without: bool) -> Path | None:
+    """Where runs are kept."""
+    from simcore.experiment import default_store
+
+    if without and folder is not None:
+        raise InputError("--store and --no-store exclude each other")
+    return None if without else folder or default_store()
+
+
+def metrics_of(texts: Sequence[str] | None) -> "list[Metric] | None":
+    """The metrics that were asked for; None: the usual ones, empty: all."""
+    from simcore.experiment.asked import metric_of
+
+    names = [name.strip() for text in texts or () for name in text.split(",")]
+    return [] if names == ["all"] else [metric_of(name) for name in names] or None
+
+
+def shown_metrics(comparison: "Comparison", asked: "list[Metric] | None") -> "list[Metric]":
+    """Those that have values, as they were asked for."""
+    there = comparison.metrics()
+    if asked is None:
+        return [metric for metric in there if metric.name in USUAL]
+    for metric in asked:
+        if metric not in there and not comparison.runs.is_empty():
+            mention(f"warning: no run has a value of {metric.name}", err=True)
+    return [metric for metric in asked if metric in there] if asked else there
+
+
+class Progress:
+    """Bars on a terminal, one for all runs and a line for each worker; silence in a pipe."""
+
+    def __init__(self, *, quiet: bool, kept: bool) -> None:
+        self._quiet = quiet
+        self._kept = kept
+        self._wanted = self._there = 0
+        self._lines: dict[str, Any] = {}
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """While the runs are done. Of what is ended early it says what remains."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        console = Console(stderr=True)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        disable = self._quiet or not console.is_terminal
+        with Bar(*columns, TimeRemainingColumn(), console=console, transient=True, disable=disable) as self._bar:
+            self._all = self._bar.add_task("runs", total=None, note="")
+            try:
+                yield
+            except KeyboardInterrupt:
+                if self._kept and self._wanted:
+                    mention(
+                        f"{self._there} of {self._wanted} runs are done and kept; the same command goes on from there",
+                        err=True,
+                    )
+                raise
+
+    def planned(self, total: int, kept: int) -> None:
+        """See `Watcher`."""
+        self._wanted += total
+        self._there += kept
+        note = f"{self._there:,} from the store" if kept == self._there and kept else ""
+        self._bar.update(self._all, total=self._wanted, completed=self._there, note=note)
+
+    def finished(self, worker: str, cpu_s: float) -> None:
+        """See `Watcher`."""
+        self._there += 1
+        self._bar.advance(self._all)
+        if worker not in self._lines:
+            self._lines[worker] = [self._bar.add_task(worker, total=None, note=""), 0, 0.0]
+        line = self._lines[worker]
+        line[1:] = line[1] + 1, line[2] + cpu_s
+        self._bar.update(line[0], completed=line[1], note=f"{line[2]:.1f} CPU s")
+
+    def retried(self, runs: int) -> None:
+        """See `Watcher`."""
+        mention(f"warning: a worker died; {runs} of its runs are done again", err=True)
+
+
+def document(comparison: "Comparison") -> dict[str, Any]:
+    """All that a comparison says, as JSON."""
+    experiment = comparison.experiment
+    return {
+        **describe(experiment),
+        "metrics": {
+            metric.name: {
+                "unit": metric.unit,
+                "better": metric.better,
+                "intervals": comparison.intervals(metric).to_dicts(),
+                "paired": comparison.paired(metric).to_dicts(),
+            }
+            for metric in comparison.metrics()
+        },
+        "runs": comparison.runs.to_dicts(),
+    }
+
+
+def describe(experiment: "Experiment") -> dict[str, Any]:
+    """The design of an experiment, as JSON."""
+    return {
+        "scenario": experiment.scenario.name,
+        "replications": experiment.replications,
+        "confidence": experiment.confidence,
+        "baseline": None if experiment.baseline is None else dict(experiment.baseline),
+        "settings": [
+            {"setting": each.index, "label": each.label, "levels": each.levels} for each in experiment.settings
+        ],
+    }
+
+
+def print_comparison(comparison: "Comparison", metrics: "list[Metric]", *, paired: bool) -> None:
+    """A table for each metric."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    console = Console()
+    many = len({each.index for each in map(comparison.experiment.baseline_of, comparison.experiment.settings)}) > 1
+    for metric in metrics:
+        unit = "" if metric.unit == "1" else f" ({metric.unit})"
+        better = f"; {metric.better} is better" if metric.better else ""
+        columns = [Column("setting"), *(Column(name, justify="right", no_wrap=True) for name in ("runs", "mean"))]
+        if paired:
+            columns.append(Column("difference", justify="right", no_wrap=True))
+            columns += [*([Column("to")] if many else []), Column("verdict")]
+        table = Table(*columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+        table.title = f"{metric.name}{unit}: {metric.help.removesuffix('.').lower()}{better}"
+        differences = {row["setting"]: row for row in comparison.paired(metric).to_dicts()} if paired else {}
+        for row in comparison.intervals(metric).to_dicts():
+            cells = [row["label"], str(row["n"]), with_bounds(row["mean"], row["high"])]
+            if paired and row["setting"] in differences:
+                found = differences[row["setting"]]
+                to = [found["baseline_label"]] if many else []
+                cells += [with_bounds(found["difference"], found["high"], sign="+"), *to, verdict(found)]
+            elif paired:
+                cells += ["", "", "baseline"] if many else ["", "baseline"]
+            table.add_row(*cells)
+        console.print(table)
+
+
+def print_troubles(comparison: "Comparison", console: Any = None) -> bool:
+    """Say which runs have no result, or one to beware of; returns whether some have none."""
+    runs, incomplete = comparison.runs, False
+    for setting in comparison.experiment.settings:
+        own = runs.filter(runs["setting"] == setting.index)
+        for status in ("stalled", "failed", "done"):
+            some = own.filter((own["status"] == status) & own["error"].is_not_null())
+            if not len(some):
+                continue
+            incomplete |= status != "done"
+            said = f"{len(some)} of {len(own)} runs " + ("" if status == "done" else f"{status} and are left out")
+            mention(f"warning: {setting.label}: {said.rstrip()}: {some['error'][0]}", err=True)
+    return incomplete
+
+
+def mention_constants(comparison: "Comparison", metrics: "list[Metric]") -> None:
+    """Replications that are all equal do not say what another workload would."""
+    deviations = [comparison.intervals(metric)["sd"].drop_nulls() for metric in metrics]
+    if any(len(each) for each in deviations) and not any((each > 0).any() for each in deviations):
+        mention("All replications are equal: nothing in them is drawn, so the differences hold for this load only.")
+
+
+def with_bounds(mean: float | None, high: float | None, sign: str = "") -> str:
+    """Mean and half-width, to the digits that the half-width leaves."""
+    if mean is None:
+        return "-"
+    if high is None:
+        return f"{mean:{sign},.4g}"
+    half = high - mean
+    digits = decimals(half or mean)
+    return f"{mean:{sign},.{digits}f} ± {half:,.{digits}f}"
+
+
+def decimals(value: float) -> int:
+    """So many that two digits of a value are seen."""
+    from math import floor, log10
+
+    return 0 if not value else max(0, 1 - floor(log10(abs(value)))) if abs(value) > 1e-12 else 12
+
+
+def verdict(row: dict[str, Any]) -> str:
+    """What a paired difference says."""
+    if row["needed"] is None:
+        return str(row["verdict"])
+    if row["needed"] >= 1_000_000:
+        return f"{row['verdict']}, and a million would be too few"
+    return f"{row['verdict']}; {row['needed']:,} would"

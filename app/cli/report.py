@@ -1,0 +1,65 @@
+"""`kvscope report`: the page of a folder of results, made again."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.output import mention
+from app.cli.paths import path_of
+from simcore.errors import InputError
+
+
+def report(
+    directory: Annotated[
+        Path, typer.Argument(parser=path_of, metavar="DIR", help="Results of `simulate`, `compare` or `sweep`.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path_of, help="Of a comparison: a folder, which gets all its files. Of one run: an HTML file."
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there already.")] = False,
+    blocks: Annotated[
+        bool, typer.Option("--blocks/--no-blocks", help="Play runs again to show their pools block by block.")
+    ] = True,
+) -> None:
+    """Make the report of a folder of results again, from its files: without --out, into the folder."""
+    from simcore.export.report import is_comparison
+
+    if is_comparison(directory):
+        place = _comparison(directory, out, force=force, blocks=blocks)
+    else:
+        place = _run(directory, out, force=force)
+    mention(f"report in {place}")
+
+
+def _comparison(directory: Path, out: Path | None, *, force: bool, blocks: bool) -> Path:
+    from simcore.export.report import load, write
+    from simcore.export.report.stored import read_json
+
+    about = read_json(directory / "run.json")
+    comparison = load(directory)
+    again = out is None or out.resolve() == directory.resolve()
+    place = directory if out is None else out
+    return write(comparison, place, force=force or again, about=about, block_maps=blocks) / "report.html"
+
+
+def _run(directory: Path, out: Path | None, *, force: bool) -> Path:
+    from simcore.export.folder import replacing
+    from simcore.export.report import OneRun, run_page
+
+    place = directory / "report.html" if out is None else out
+    if place.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--out is {place}, but the report of one run is a file whose name ends in .html")
+    if out is not None and not force and place.exists():
+        raise InputError(f"{place}: is there already; choose another file, or replace it with --force")
+    run = OneRun.load(directory)
+    try:
+        page = run_page(run)
+    except InputError as error:
+        raise InputError(f"{directory}: {error}") from None
+    with replacing(place) as file:
+        file.write(page)
+    return place

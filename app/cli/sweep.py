@@ -1,0 +1,180 @@
+"""`kvscope sweep`: many settings, and the highest rate that keeps an objective."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.experiments import (
+    INCOMPLETE,
+    AsJson,
+    Baseline,
+    Cluster,
+    Confidence,
+    Jobs,
+    Metrics,
+    NoStore,
+    Overrides,
+    Progress,
+    StoreFolder,
+    Trace,
+    Warmup,
+    describe,
+    document,
+    mention_constants,
+    metrics_of,
+    print_comparison,
+    print_troubles,
+    scenario_of,
+    shown_metrics,
+    store_of,
+    warmup_of,
+    with_bounds,
+)
+from app.cli.output import mention
+from app.cli.policies import Policies
+
+if TYPE_CHECKING:
+    from simcore.experiment import Condition, Experiment, Goodput
+    from simcore.scenario import Scenario
+
+
+def sweep(
+    scenario: Annotated[
+        str, typer.Argument(help="An experiment's TOML file, a scenario's TOML file, or the name of a preset.")
+    ] = "default",
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUES", help="Values V1,V2; a range FIRST:LAST:STEP; or log:FIRST:LAST:COUNT."),
+    ] = None,
+    until: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONDITION", help='Find the highest rate that keeps this: "ttft.p99<500ms, e2e.p99<2s".'),
+    ] = None,
+    replications: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Runs of each setting; without it 10, or as the file says.")
+    ] = None,
+    baseline: Baseline = None,
+    overrides: Overrides = None,
+    trace: Trace = None,
+    policies: Policies = None,
+    warmup: Warmup = None,
+    metric: Metrics = None,
+    confidence: Confidence = 0.95,
+    tolerance: Annotated[
+        float, typer.Option(min=0.001, max=1.0, help="How narrowly a rate is searched, as a share of it.")
+    ] = 0.02,
+    jobs: Jobs = None,
+    cluster: Cluster = None,
+    store: StoreFolder = None,
+    no_store: NoStore = False,
+    as_json: AsJson = False,
+) -> int:
+    """Run a grid of settings; with --until, find the highest rate of arrivals that each of them bears."""
+    from dataclasses import replace
+
+    from simcore.experiment import Experiment, conditions_of, factor_of, highest_rates, read_experiment
+    from simcore.experiment.asked import is_experiment, levels_of
+    from simcore.experiment.comparison import run
+
+    factors = tuple(factor_of(text) for text in vary or ())
+    asked = metrics_of(metric)
+    conditions = [condition for text in until or () for condition in conditions_of(text)]
+    changes, own = list(overrides or ()), tuple(policies or ())
+    if os.path.isfile(scenario) and is_experiment(Path(scenario)):
+
+        def load(name: str, chosen: list[str]) -> "Scenario":
+            return scenario_of(name, [*chosen, *changes], trace, policies, [factor.key for factor in factors])
+
+        file = read_experiment(Path(scenario), load)
+        varied = [factor.key for factor in factors]
+        kept = tuple(factor for factor in file.experiment.factors if factor.key not in varied)
+        experiment = replace(file.experiment, factors=kept + factors, policies=own)
+        asked = asked if asked is not None else list(file.metrics) or None
+        conditions = conditions or list(file.until)
+        experiment = replace(experiment, replications=replications or experiment.replications)
+        if warmup is not None:
+            experiment = replace(experiment, warmup=warmup_of(warmup))
+        if baseline:
+            experiment = replace(experiment, baseline=levels_of(baseline))
+    else:
+        experiment = Experiment(
+            scenario_of(scenario, changes, trace, policies, [factor.key for factor in factors]),
+            factors,
+            replications or 10,
+            levels_of(baseline) if baseline else None,
+            warmup_of(warmup),
+            confidence,
+            own,
+            source="--vary",
+        )
+    place = store_of(store, no_store)
+    progress = Progress(quiet=as_json, kept=place is not None)
+    with progress.shown():
+        if conditions:
+            found = highest_rates(
+                experiment, conditions, tolerance=tolerance, jobs=jobs, cluster=cluster, store=place, progress=progress
+            )
+        else:
+            comparison = run(experiment, jobs=jobs, cluster=cluster, store=place, progress=progress)
+    if conditions:
+        if as_json:
+            typer.echo(json.dumps(_rates_document(experiment, conditions, found), indent=2))
+        else:
+            _print_rates(experiment, conditions, found)
+        return 0
+    shown = shown_metrics(comparison, asked)
+    if as_json:
+        typer.echo(json.dumps(document(comparison), indent=2))
+    else:
+        print_comparison(comparison, shown, paired=experiment.baseline is not None)
+        mention_constants(comparison, shown)
+    return INCOMPLETE if print_troubles(comparison) else 0
+
+
+def _rates_document(experiment: "Experiment", conditions: "list[Condition]", found: "list[Goodput]") -> dict[str, Any]:
+    rates = [
+        {
+            "setting": each.setting.index,
+            "label": each.setting.label,
+            "rate": each.rate,
+            "sure": each.sure,
+            "broken": each.broken,
+            "tried": each.tried.to_dicts(),
+        }
+        for each in found
+    ]
+    return {**describe(experiment), "until": [str(condition) for condition in conditions], "rates": rates}
+
+
+def _print_rates(experiment: "Experiment", conditions: "list[Condition]", found: "list[Goodput]") -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from simcore.experiment.goodput import HIGHEST, TRACE_KEY, rate_key
+
+    console = Console()
+    names = [condition.metric for condition in conditions]
+    for each in found:
+        unit = "x the trace's speed" if rate_key(each.setting.scenario) == TRACE_KEY else "requests/s"
+        numbers = [Column(f"{metric.name} ({metric.unit})", justify="right") for metric in names]
+        table = Table(
+            Column("rate", justify="right"), Column("runs", justify="right"), *numbers, Column("verdict"),
+            box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=each.setting.label, title_justify="left",
+        )  # fmt: skip
+        for row in each.tried.to_dicts():
+            cells = [with_bounds(row[metric.name], row[f"{metric.name}.high"]) for metric in names]
+            table.add_row(f"{row['rate']:g}", str(row["runs"]), *cells, row["verdict"])
+        console.print(table)
+        if each.rate is None:
+            mention(f"{each.setting.label}: no rate keeps {' and '.join(map(str, conditions))}")
+            continue
+        if each.rate >= HIGHEST:
+            mention(f"{each.setting.label}: even all at once keeps it: too few requests to overload this server")
+            continue
+        sure = f"surely kept up to {each.sure:g}" if each.sure else "surely kept at none that was tried"
+        broken = f"surely broken from {each.broken:g} on" if each.broken else "surely broken at none that was tried"
+        mention(f"{each.setting.label}: highest rate {each.rate:g} {unit} by the means; {sure}, {broken}")

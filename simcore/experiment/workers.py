@@ -1,0 +1,114 @@
+"""Who does the runs: this process, processes of this machine, or a cluster. The outcomes are the same."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from simcore.errors import InputError
+from simcore.experiment.play import FAILED, Outcome, Task, play
+from simcore.experiment.progress import Watcher
+from simcore.study.workers import interrupts_wait
+
+DEATHS = "its worker process died, which a lack of memory can do"
+CONNECT_S = 10
+
+
+def outcomes(
+    tasks: Sequence[Task], jobs: int | None = None, cluster: str | None = None, watcher: Watcher | None = None
+) -> Iterator[Outcome]:
+    """What comes of the tasks, as they are done, in any order. `jobs`: processes; None: one for each core.
+
+    A worker that dies takes no outcome with it: its run is done again. Close the iterator to cancel what is left.
+    """
+    if cluster is not None:
+        return _on_cluster(tasks, cluster)
+    jobs = min(jobs or cores(), len(tasks))
+    return map(play, tasks) if jobs <= 1 else _in_processes(tasks, jobs, watcher)
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
+def _in_processes(tasks: Sequence[Task], jobs: int, watcher: Watcher | None) -> Iterator[Outcome]:
+    """Runs that were under way when a worker died are begun again, a second time each alone: so it shows who kills."""
+    with tempfile.TemporaryDirectory(prefix="kvscope-runs-") as folder:
+        begun = Path(folder)
+        left = {task.key: task for task in tasks}
+        deaths = dict.fromkeys(left, 0)
+        while left:
+            alone = [task for task in left.values() if deaths[task.key] > 1]
+            together = [task for task in left.values() if deaths[task.key] <= 1]
+            batch = together or alone[:1]
+            with closing(_batch(batch, min(jobs, len(batch)), begun)) as done:
+                for outcome in done:
+                    del left[outcome.key]
+                    yield outcome
+            suspects = [task for task in batch if task.key in left and (begun / task.key).exists()]
+            for task in suspects:
+                deaths[task.key] += 1
+                (begun / task.key).unlink()
+                if deaths[task.key] > 2 + (len(batch) > 1):
+                    del left[task.key]
+                    yield Outcome(task.key, FAILED, DEATHS)
+            if suspects and watcher is not None:
+                watcher.retried(sum(task.key in left for task in suspects))
+
+
+def _batch(tasks: Sequence[Task], jobs: int, begun: Path) -> Iterator[Outcome]:
+    """The outcomes until all are there or a worker dies."""
+    from joblib.externals.loky import ProcessPoolExecutor, as_completed
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    with interrupts_wait():  # it is this process that ends the workers
+        executor = ProcessPoolExecutor(jobs, env={"OMP_NUM_THREADS": "1"})
+        futures = [executor.submit(_mark_and_play, task, begun / task.key) for task in tasks]
+    ended = False
+    try:
+        for future in as_completed(futures):
+            yield future.result()
+        ended = True
+    except BrokenProcessPool:
+        pass
+    finally:
+        executor.shutdown(wait=True, kill_workers=not ended)
+
+
+def _mark_and_play(task: Task, mark: Path) -> Outcome:
+    mark.touch()
+    outcome = play(task)
+    mark.unlink()
+    return outcome
+
+
+def _on_cluster(tasks: Sequence[Task], address: str) -> Iterator[Outcome]:
+    """Through the scheduler of a Dask cluster, which does again what a lost worker had, three times at most."""
+    try:
+        from distributed import Client, KilledWorker
+        from distributed import as_completed as completed
+    except ImportError:
+        raise InputError("a cluster needs the package distributed: pip install 'kvscope[cluster]'") from None
+
+    try:
+        client: Any = Client(address, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"no scheduler of a Dask cluster answers at {address}: {error}") from None
+    futures: dict[Any, str] = {}
+    try:
+        futures = {client.submit(play, task, key=f"kvscope-{task.key}", pure=False): task.key for task in tasks}
+        for future in completed(list(futures)):
+            try:
+                yield future.result()
+            except KilledWorker:
+                yield Outcome(futures[future], FAILED, DEATHS)
+            except Exception as error:  # what its worker could not even begin, as where KVScope is not installed
+                yield Outcome(futures[future], FAILED, f"{type(error).__name__}: {error}")
+            future.release()
+    finally:
+        client.cancel(list(futures))
+        client.close()
