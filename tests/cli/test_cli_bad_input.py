@@ -127,7 +127,9 @@ ASSIGNMENTS = {
     'workload.trace="\\u0000"': "{here}/\\x00: cannot be read: a path has no null character",
     "model.preset=gpt5": '--set: model.preset is "gpt5", but no model preset is called "gpt5"; did you mean "gpt2"?',
     "model.config=none.json": f"--set: model: {{here}}/none.json: {MISSING}",
-    "model.preset=mamba": "--set: model: mamba-2.8b has 64 state-space layers of 64, which cannot be simulated yet",
+    "model.preset=mamba": 'preset "default": memory.prefix_caching is true, but must be false for a model with '
+    "state-space layers: what a state was at the end of a prefix is overwritten, and keeping copies of it cannot be "
+    "simulated yet",
 }
 """A value of `--set`, and what `simulate` and `scenario check` say of it."""
 
