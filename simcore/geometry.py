@@ -26,10 +26,16 @@ RUNTIME_BYTES_PARALLEL = round(0.55 * GIB)
 def layer_token_bytes(model: Model) -> int:
     """What one attention layer keeps of one token: the keys and values of all KV heads, or MLA's latent vector.
 
-    MLA (https://arxiv.org/abs/2405.04434): one compressed vector for all heads, and the rotated part of the key.
+    MLA (https://arxiv.org/abs/2405.04434): one compressed vector for all heads, and the rotated part of the key. In
+    4 bits every vector has a scale and a zero point of 2 B each, as LMDeploy keeps them
+    (https://lmdeploy.readthedocs.io/en/latest/quantization/kv_quant.html).
     """
-    width = model.kv_lora_rank + model.rope_head_dim if model.kv_lora_rank else 2 * model.kv_heads * model.head_dim
-    return width * DTYPE_BYTES[model.kv_dtype]
+    vectors, width = 2 * model.kv_heads, model.head_dim
+    if model.kv_lora_rank:
+        vectors, width = 1, model.kv_lora_rank + model.rope_head_dim
+    if model.kv_dtype == "int4":
+        return vectors * (-(-width // 2) + 4)
+    return vectors * width * DTYPE_BYTES[model.kv_dtype]
 
 
 def token_bytes(model: Model) -> int:

@@ -12,8 +12,10 @@ from app.cli import (
     curve,
     generate,
     hits,
+    memory,
     policies,
     scenario,
+    serve,
     simulate,
     trace,
     validate,
@@ -39,6 +41,8 @@ app.command("generate")(generate.generate)
 app.command("policies")(policies.policies)
 app.command("hits")(hits.hits)
 app.command("curve")(curve.curve)
+app.command("memory")(memory.memory)
+app.command("serve")(serve.serve)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(trace.app, name="trace")
 app.add_typer(benchmark.app, name="benchmark")

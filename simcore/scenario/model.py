@@ -12,7 +12,8 @@ from simcore.scenario.presets import ABOUT, read_preset
 from simcore.schema import FilePath, Misfit, Section, key
 
 Dtype = Literal["float16", "bfloat16", "float32", "float64", "float8"]
-DTYPE_BYTES: dict[Dtype, int] = {"float8": 1, "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+CacheDtype = Literal["float16", "bfloat16", "float32", "float64", "float8", "int4"]
+DTYPE_BYTES: dict[CacheDtype, int] = {"float8": 1, "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 DEFAULT_PRESET = "tinyllama-1.1b"
 
@@ -113,7 +114,7 @@ class Model:
     max_model_len: int = 0
     """positions"""
     dtype: Dtype = "bfloat16"
-    kv_dtype: Dtype = "bfloat16"
+    kv_dtype: CacheDtype = "bfloat16"
     parameters: float = 0
     active_parameters: float = 0
     weight_bytes: float = 0
@@ -242,7 +243,11 @@ class ModelSection(Section):
         None, help="The longest sequence that the model was made for.", unit="tokens", ge=1, le=2**31 - 1
     )
     dtype: Dtype | None = key(None, help="Format of the weights and the arithmetic; bfloat16 by default.")
-    kv_dtype: Dtype | None = key(None, help="Format of the keys and values in the cache; `dtype` by default.")
+    kv_dtype: CacheDtype | None = key(
+        None,
+        help="Format of the keys and values in the cache; `dtype` by default. int4 has, besides, a scale and a zero "
+        "point of 16 bits each for every token's key and value of a head.",
+    )
     parameters: float | None = key(
         None,
         help="Weights of the model; by default counted from the shape, norms and biases left out.",
