@@ -1,6 +1,9 @@
 """The calculator: the documented numbers of others, its own against the simulator, and its arithmetic by hand."""
 
+import re
 from dataclasses import replace
+from itertools import takewhile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +24,7 @@ from simcore.calculator import (
     reserved_bytes,
 )
 from simcore.errors import InputError
-from simcore.geometry import block_bytes, sequence_bytes, token_bytes
+from simcore.geometry import block_bytes, fitting_block_size, sequence_bytes, token_bytes
 from simcore.scenario.model import STATE, Model, ModelSection
 from tests.theory.random_runs import SHAPE, layer_of
 
@@ -225,3 +228,40 @@ def test_models_that_there_are_not() -> None:
 def test_a_reservation_knows_no_windows() -> None:
     model: Model = ModelSection(preset="gemma-3-27b").resolve()
     assert reserved_bytes(model, 2048) == 2048 * token_bytes(model) > sequence_bytes(model, 2048)
+
+
+def rows_of(page: str, header: str) -> list[list[str]]:
+    """The cells of a table in the documentation, below its header."""
+    lines = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8").splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"| {header} |"))
+    rows = takewhile(lambda line: line.startswith("|"), lines[start + 2 :])
+    return [[cell.strip().replace(",", "") for cell in row.strip("|").split("|")] for row in rows]
+
+
+def test_figures_of_the_page_on_states() -> None:
+    models = [model_of(name).resolve() for name in ("llama-2-7b", "llama-3-8b", "gemma-3-27b", "jamba", "mamba")]
+    rows = rows_of("ideas/state-space.md", "tokens")
+    assert len(rows) == 5
+    for tokens, *shown in rows:
+        for model, figure in zip(models, shown, strict=True):
+            size = fitting_block_size(model, 16)
+            found = compare(model, [int(tokens)], 262_144, size, 10**6).paged_memory_mb
+            digits = len(figure.partition(".")[2])
+            assert f"{found:.{digits}f}" == figure, (tokens, model.name)
+
+
+def test_figures_of_the_page_on_fragmentation() -> None:
+    rows = rows_of("ideas/fragmentation.md", "block size")
+    assert len(rows) == 4
+    for size, blocks, wasted, share in rows:
+        facts = calculate(model_of("tinyllama"), Question((20, 100, 700, 1500), block_size=int(size), blocks=9999))
+        found = facts["blocks_used"], facts["paged_waste_mb"], 100 * facts["paged_waste_mb"] / facts["paged_memory_mb"]
+        assert (blocks, wasted, share) == (f"{found[0]}", f"{found[1]:.2f}", f"{found[2]:.1f} %")
+
+
+def test_figures_of_the_page_on_groups() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "ideas" / "gqa-to-mla.md").read_text(encoding="utf-8")
+    question = Question((1000,), 4096, hardware=hardware_of("a100"))
+    for each in calculate(model_of("llama-2-7b"), question)["attention_variants"]:
+        if each["kv_heads"] != 2:
+            assert re.search(rf"{each['attention']} .*{each['paged_memory_mb']:.2f} .* {each['users']:,}\n", page), each
