@@ -26,10 +26,16 @@ RUNTIME_BYTES_PARALLEL = round(0.55 * GIB)
 def layer_token_bytes(model: Model) -> int:
     """What one attention layer keeps of one token: the keys and values of all KV heads, or MLA's latent vector.
 
-    MLA (https://arxiv.org/abs/2405.04434): one compressed vector for all heads, and the rotated part of the key.
+    MLA (https://arxiv.org/abs/2405.04434): one compressed vector for all heads, and the rotated part of the key. In
+    4 bits every vector has a scale and a zero point of 2 B each, as LMDeploy keeps them
+    (https://lmdeploy.readthedocs.io/en/latest/quantization/kv_quant.html).
     """
-    width = model.kv_lora_rank + model.rope_head_dim if model.kv_lora_rank else 2 * model.kv_heads * model.head_dim
-    return width * DTYPE_BYTES[model.kv_dtype]
+    vectors, width = 2 * model.kv_heads, model.head_dim
+    if model.kv_lora_rank:
+        vectors, width = 1, model.kv_lora_rank + model.rope_head_dim
+    if model.kv_dtype == "int4":
+        return vectors * (-(-width // 2) + 4)
+    return vectors * width * DTYPE_BYTES[model.kv_dtype]
 
 
 def token_bytes(model: Model) -> int:
@@ -37,14 +43,16 @@ def token_bytes(model: Model) -> int:
     return model.attention_layers * layer_token_bytes(model)
 
 
+def state_bytes(model: Model) -> int:
+    """What all state-space layers keep of a sequence, however long it is."""
+    return sum(group.layers * group.state_bytes for group in model.layer_groups)
+
+
 def sequence_bytes(model: Model, tokens: int) -> int:
     """What is kept of a sequence: all tokens in full attention, the last ones in a window, a constant state."""
     per_token = layer_token_bytes(model)
-    total = 0
-    for group in model.layer_groups:
-        kept = min(tokens, group.window or tokens) if group.attention else 0
-        total += group.layers * (kept * per_token + group.state_bytes)
-    return total
+    kept = sum(group.layers * min(tokens, group.window or tokens) for group in model.layer_groups if group.attention)
+    return kept * per_token + state_bytes(model)
 
 
 def kv_shards(model: Model, count: int) -> int:
@@ -62,8 +70,24 @@ def kv_shards(model: Model, count: int) -> int:
 
 
 def block_bytes(model: Model, block_size: int, count: int = 1) -> int:
-    """One block of the pool, on each of `count` devices: tokens of all layers, or of those that share a block table."""
-    return block_size * model.table_layers * layer_token_bytes(model) // kv_shards(model, count)
+    """One block of the pool, on each of `count` devices: tokens of all layers, or of those that share a block table.
+
+    Where layers have a state, a block has room for the states of as many of them too.
+    """
+    page = model.table_layers * layer_token_bytes(model) * block_size // kv_shards(model, count)
+    return max(page, model.table_layers * -(-model.state_bytes // count)) if model.state_bytes else page
+
+
+def fitting_block_size(model: Model, block_size: int, count: int = 1) -> int:
+    """The least multiple of a block size in which a block of attention layers can hold the states of as many others.
+
+    As vLLM's platforms/interface.py has it: blocks are equally large, whatever they hold, so those of attention grow
+    until a state fits, and then the state is padded to them.
+    """
+    if not model.state_bytes or not model.attention_layers:
+        return block_size
+    page, state = block_size * layer_token_bytes(model) // kv_shards(model, count), -(-model.state_bytes // count)
+    return block_size * -(-state // page)
 
 
 def page_tokens(model: Model, page: int, count: int = 1) -> int:
@@ -110,7 +134,7 @@ class Line(NamedTuple):
 
     label: str
     amount: int
-    unit: Literal["bytes", "blocks", "tokens"]
+    unit: Literal["bytes", "blocks", "tokens", "sequences"]
     note: str
 
     def __str__(self) -> str:
@@ -137,6 +161,12 @@ def pool_size(scenario: Scenario) -> PoolSize:
     Raises InputError where that is nothing, or where the numbers for it are missing.
     """
     model, block_size = scenario.model.resolve(), scenario.memory.block_size
+    fitting = fitting_block_size(model, block_size, scenario.hardware.count)
+    if fitting > block_size:
+        raise InputError(
+            f"memory.block_size is {block_size}, but a block of {model.name} must have room for the state of a layer, "
+            f"{as_binary(model.state_bytes)}: take {fitting}, as vLLM does"
+        )
     if scenario.memory.blocks is None:
         blocks, lines = _derive(scenario, model)
     else:
@@ -144,6 +174,9 @@ def pool_size(scenario: Scenario) -> PoolSize:
     longest = scenario.scheduler.max_model_len or model.max_model_len
     if len(model.windows) < 2 and not any(model.windows):
         tokens, note = (blocks - 1) * block_size, f"({blocks:,} - 1) blocks x {block_size}"
+    elif not model.attention_layers:
+        sequences, note = blocks - 1, f"({blocks:,} - 1) blocks, each with the state of a sequence of any length"
+        return PoolSize(blocks, (*lines, Line("room for", sequences, "sequences", note)), ())
     else:
         kinds = kinds_of(model.windows, block_size, scenario.tokens_in_flight, scenario.max_model_len)
         held = longest_held(kinds, blocks - 1)
@@ -185,13 +218,16 @@ def _derive(scenario: Scenario, model: Model) -> tuple[int, list[Line]]:
     shards = kv_shards(model, count)
     split = "" if layers == model.attention_layers else f" of {layers} layers"
     split += "" if shards == 1 else f" / {shards} devices"
+    content = f"{memory.block_size} tokens x {layer_token_bytes(model) * layers:,} B{split}"
+    if not model.attention_layers:
+        content = f"the states of {layers} layers" + (f" / {count} devices" if count > 1 else "")
     return blocks, [
         Line("usable", usable, "bytes", f"{share} of {hardware.name}"),
         Line("weights", -weights, "bytes", f"{as_binary(round(model.weight_bytes))} of {model.name}{each}"),
         Line("activations", -activations, "bytes", f"estimated for {tokens:,} tokens and {seqs:,} sequences a step"),
         Line("runtime", -runtime, "bytes", "context and libraries"),
         Line("left", room, "bytes", "for the pool"),
-        Line("block", block, "bytes", f"{memory.block_size} tokens x {layer_token_bytes(model) * layers:,} B{split}"),
+        Line("block", block, "bytes", content),
         Line("pool", blocks, "blocks", f"{as_binary(room)} / {as_binary(block)}, the null block included"),
     ]
 

@@ -10,10 +10,10 @@ from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 from simcore.errors import InputError
-from simcore.geometry import block_bytes, kv_shards, token_bytes
+from simcore.geometry import block_bytes, kv_shards, state_bytes, token_bytes
 from simcore.scenario.calibration import Calibration
 from simcore.scenario.hardware import Hardware
-from simcore.scenario.model import DTYPE_BYTES, Model
+from simcore.scenario.model import DTYPE_BYTES, STATE, Model
 from simcore.scenario.scenario import Scenario
 from simcore.ticks import TICKS_PER_SECOND, Tick, to_ticks
 
@@ -114,7 +114,7 @@ class RooflineTimer:
 
     __slots__ = (
         "_body", "_cached", "_copy", "_expand", "_fixed", "_head", "_link", "_pair", "_pair_expanded", "_shares",
-        "_swap", "_weights",
+        "_state", "_swap", "_weights",
     )  # fmt: skip
 
     def __init__(
@@ -144,7 +144,8 @@ class RooflineTimer:
         weight = model.weight_bytes / model.parameters / count * byte
         self._weights = [(always + share * routed) * weight for share in _experts_touched(model)]
         self._cached = token_bytes(model) / kv_shards(model, count) * byte
-        layers = model.layers_by_window
+        self._state = 2 * state_bytes(model) / count * byte  # read and written
+        layers = {window: number for window, number in model.layers_by_kind.items() if window != STATE}
         self._shares = [(window, number / model.attention_layers) for window, number in layers.items() if any(layers)]
 
         self._body = 2 * max(model.active_parameters - table - head, 0) * flop
@@ -173,6 +174,7 @@ class RooflineTimer:
         keys, scores = self._seen(seqs, tokens, context, pairs) if self._shares else (context, pairs)
         weights = self._weights
         moving = (weights[tokens] if tokens < len(weights) else weights[-1]) + self._cached * (keys + tokens)
+        moving += self._state * seqs
         attention = self._pair * scores
         if self._expand:
             attention = min(attention, self._pair_expanded * scores + self._expand * keys)

@@ -13,9 +13,11 @@ from app.cli import (
     curve,
     generate,
     hits,
+    memory,
     policies,
     report,
     scenario,
+    serve,
     simulate,
     sweep,
     trace,
@@ -45,6 +47,8 @@ app.command("compare")(compare.compare)
 app.command("sweep")(sweep.sweep)
 app.command("hits")(hits.hits)
 app.command("curve")(curve.curve)
+app.command("memory")(memory.memory)
+app.command("serve")(serve.serve)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(trace.app, name="trace")
 app.add_typer(benchmark.app, name="benchmark")

@@ -24,6 +24,9 @@ class GroupedMemory(PagedMemory):
 
     What has slid out of a window is let go of while the sequence runs; the null block stands in its place. A prefix
     counts as cached as far as it is in all groups, where a window needs no more than its own length of it.
+
+    Layers with a state have a table of one block, whatever the length, which every token overwrites. There is no prefix
+    caching then: what the state was at an earlier token is gone.
     """
 
     def __init__(
@@ -38,7 +41,8 @@ class GroupedMemory(PagedMemory):
         step_tokens: int,
         late: bool = False,
     ) -> None:
-        """A table for each of the `windows`, 0: full attention. The pool must enter private blocks; so must the keys.
+        """A table for each of the `windows`, 0: full attention, STATE: a state, without `keys`. The pool must enter
+        private blocks; so must the keys.
 
         retention: see `memory.prefix_retention`; step_tokens: the most that one step computes; late: see `PagedMemory`.
         """
@@ -50,6 +54,9 @@ class GroupedMemory(PagedMemory):
         self._retention = retention
         self._lag = int(late)
         self._nulls = 0  # entries of all tables that are the null block
+        self._growing = [table for table, kind in enumerate(self._of) if not kind.state]
+        self._states = 0  # entries of all tables that hold a state
+        assert keys is None or len(self._growing) == self.tables
 
     def lookup(self, sequence: Sequence) -> Hit:
         """The longest prefix that all groups have, less one block where that is the whole prompt.
@@ -94,7 +101,8 @@ class GroupedMemory(PagedMemory):
                 return False
         reach = hit.tokens + tokens
         need = -(-reach // size) - hits
-        if need * self.tables > room:
+        needs = [1 if kind.state else need for kind in self._of]
+        if sum(needs) > room:
             return False
         if self._promptly:
             self._tell(sequence)
@@ -103,13 +111,14 @@ class GroupedMemory(PagedMemory):
             names = [key_in(group, key) for key in sequence.keys[gone:hits]]
             pool.share(table, names, sequence.id, gone)
         sequence.tables = [
-            [NULL_BLOCK] * gone + table + pool.take(need, sequence.id) for table, gone in zip(held, nulls, strict=True)
+            [NULL_BLOCK] * gone + table + pool.take(count, sequence.id)
+            for table, gone, count in zip(held, nulls, needs, strict=True)
         ]
         sequence.nulls = nulls
         self._nulls += sum(nulls)
         sequence.registered = hits
         sequence.junction = hit.junction
-        self._slots += (hits + need) * self.tables * size
+        self._count(sequence, 1)
         self._register(sequence, reach)
         sequence.horizon = reach + 1
         return True
@@ -118,26 +127,26 @@ class GroupedMemory(PagedMemory):
         pool, size = self.pool, self.block_size
         self._slide(sequence)
         reach = sequence.computed + tokens
-        place = sequence.computed // size
-        need = -(-reach // size) - len(sequence.tables[0])
+        need = -(-reach // size) - len(sequence.tables[self._growing[0]]) if self._growing else 0
+        written = [0 if kind.state else sequence.computed // size for kind in self._of]
         shared = [
-            group
-            for group, table in enumerate(sequence.tables)
+            (group, place)
+            for group, (table, place) in enumerate(zip(sequence.tables, written, strict=True))
             if place < len(table) and pool.holders(table[place]) > 1
         ]
-        if len(shared) + max(need, 0) * self.tables > pool.free:
+        if len(shared) + max(need, 0) * len(self._growing) > pool.free:
             return None
-        for group in shared:
+        for group, place in shared:
             table = sequence.tables[group]
             source, table[place] = table[place], pool.copy(table[place], sequence.id)
             self.moves.append(Move(MoveKind.COPY, sequence.id, group, place, source, table[place]))
         growth: Growth = []
         if need > 0:
-            for group, table in enumerate(sequence.tables):
+            for group in self._growing:
                 blocks = pool.take(need, sequence.id)
-                table += blocks
+                sequence.tables[group] += blocks
                 growth.append((group, blocks))
-            self._slots += need * self.tables * size
+            self._slots += need * len(self._growing) * size
         self._register(sequence, min(reach, sequence.length))
         sequence.horizon = max(min(self._events(sequence)), reach + 1)
         return growth
@@ -145,10 +154,10 @@ class GroupedMemory(PagedMemory):
     def fork(self, parent: Sequence, child: Sequence) -> None:
         for table, gone in zip(parent.tables, parent.nulls, strict=True):
             self.pool.fork(table[gone:], child.id)
-            self._slots += len(table) * self.block_size
         child.tables = [table.copy() for table in parent.tables]
         child.nulls = parent.nulls.copy()
         self._nulls += sum(child.nulls)
+        self._count(child, 1)
         child.registered, child.junction = parent.registered, parent.junction
         if self._keys is not None:
             self._name(child)
@@ -166,7 +175,7 @@ class GroupedMemory(PagedMemory):
                 self.pool.unregister(table[full : sequence.registered])
         for table, gone in zip(sequence.tables, sequence.nulls, strict=True):
             self._let_go(table[gone:], sequence, gone)
-            self._slots -= len(table) * self.block_size
+        self._count(sequence, -1)
         sequence.tables = [[] for _ in self._of]
         self._nulls -= sum(sequence.nulls)
         sequence.nulls = []
@@ -180,10 +189,15 @@ class GroupedMemory(PagedMemory):
         return sum(kind.needs(blocks) for kind in self._of) < self.pool.blocks
 
     def usage(self, computed: int) -> Usage:
-        """Slots that are empty are not told apart: all count as `internal`."""
-        usage = super().usage(computed * self.tables)
+        """Slots that are empty are not told apart: all count as `internal`. A state fills its block."""
+        usage = super().usage(computed * len(self._growing) + self._states * self.block_size)
         internal, saved = usage.reserved + usage.internal, usage.saved - self._nulls
         return usage._replace(reserved=0, internal=internal, saved=saved)
+
+    def _count(self, sequence: Sequence, sign: int) -> None:
+        """The slots and states of all of a sequence's tables come, or go (-1)."""
+        self._slots += sign * sum(map(len, sequence.tables)) * self.block_size
+        self._states += sign * (self.tables - len(self._growing))
 
     def _find(self, kind: Kind, keys: Row[Key], most: int) -> list[list[Block]]:
         """The longest cached prefix of at most `most` blocks: a table for each of a kind's groups, equally long.
@@ -265,11 +279,11 @@ class GroupedMemory(PagedMemory):
     def _events(self, sequence: Sequence) -> Iterator[int]:
         """Where a decoding sequence will be when a step changes something of its tables."""
         size = self.block_size
-        yield len(sequence.tables[0]) * size + 1
+        yield len(sequence.tables[self._growing[0]]) * size + 1 if self._growing else sequence.end
         if self._keys is not None and sequence.registered < sequence.worth:
             yield (sequence.registered + 1) * size + self._lag
         for kind, gone in zip(self._of, sequence.nulls, strict=True):
-            if kind.window:
+            if kind.window and not kind.state:
                 yield (gone + 1) * size + kind.window + self._lag
 
     def _serves(self, group: int, place: int, sequence: Sequence) -> bool:

@@ -60,14 +60,16 @@ def read_config(path: Path) -> dict[str, Any]:
 
     layers = _layers(config, numbers["layers"], positions)
     embeddings = vocab_size * hidden_size * (1 if tied else 2)
-    matrices = experts = idle = state_bytes = 0
+    matrices = experts = idle = 0
+    states: dict[str, int] = {}
     if attention := sum(layer.attention for layer in layers):
         shape, parameters = _attention(config, hidden_size)
         numbers |= shape
         matrices += attention * parameters
     if state_space := sum(layer.state for layer in layers):
-        state_bytes, parameters = _state_space(config, hidden_size)
+        states, parameters = _state_space(config, hidden_size)
         matrices += state_space * parameters
+        numbers["intermediate_size"] = states["state_width"]
     if dense := sum(layer.mlp == "dense" for layer in layers):
         numbers["intermediate_size"] = config.count("intermediate_size", "ffn_dim", "n_inner", default=4 * hidden_size)
         matrices += dense * _mlp(config, hidden_size, numbers["intermediate_size"])
@@ -82,7 +84,7 @@ def read_config(path: Path) -> dict[str, Any]:
     numbers["active_parameters"] = numbers["parameters"] - idle
     kept = sorted(Counter((layer.state, layer.window, layer.attention) for layer in layers).items())
     numbers["layer_groups"] = [
-        {"layers": count, "window": window, "attention": attends, "state_bytes": state_bytes if state else 0}
+        {"layers": count, "window": window, "attention": attends} | (states if state else {})
         for (state, window, attends), count in kept
     ]
     return numbers | _formats(config, experts, matrices, embeddings)
@@ -207,6 +209,11 @@ def _mixers(config: _Config, layers: int, positions: int) -> list[_Layer]:
         period = config.count("attn_layer_period", default=8)
         offset = config.count("attn_layer_offset", default=4, least=0)
         return [full if layer % period == offset else state for layer in range(layers)]
+    if config.type == "bamba":
+        attention = config.values.get("attn_layer_indices", [])
+        if not isinstance(attention, list) or not set(map(str, attention)) <= set(map(str, range(layers))):
+            raise config.error(f"attn_layer_indices must be a list of layers below {layers}, not {_short(attention)}")
+        return [full if layer in attention else state for layer in range(layers)]
     window = config.count("sliding_window", default=0, least=0)
     if not config.flag("use_sliding_window", not config.type.startswith("qwen")) or window >= positions > 0:
         window = 0
@@ -261,31 +268,27 @@ def _attention(config: _Config, hidden_size: int) -> tuple[dict[str, Any], int]:
     return shape | {"query_heads": query_heads}, parameters
 
 
-def _state_space(config: _Config, hidden_size: int) -> tuple[int, int]:
-    """Bytes that a state-space layer keeps of a sequence, and its parameters.
-
-    As vLLM keeps it (model_executor/layers/mamba/mamba_utils.py): the state and the last inputs of the convolution,
-    both in the model's format.
-    """
+def _state_space(config: _Config, hidden_size: int) -> tuple[dict[str, int], int]:
+    """The shape of a state-space layer, as a group of layers has it, and its parameters."""
     convolution = config.count("conv_kernel", "mamba_d_conv", default=4)
     heads = config.count("mamba_num_heads", "mamba_n_heads", default=0)
     if config.type == "mamba2":
         heads = config.count("num_heads", default=128)
     expanded = config.count("expand", "mamba_expand", default=2) * hidden_size
+    groups = 0
     if not heads:  # Mamba 1: https://arxiv.org/abs/2312.00752
         state = config.count("state_size", "mamba_d_state", default=16)
         width = config.count("intermediate_size", default=expanded) if config.type == "mamba" else expanded
         rank = -(-hidden_size // 16)
         parameters = 3 * hidden_size * width + width * (convolution + 2 * rank + 3 * state)
-        values = width * (state + convolution - 1)
     else:  # Mamba 2: https://arxiv.org/abs/2405.21060
         state = config.count("ssm_state_size", "mamba_d_state", "state_size", default=128)
         groups = config.count("n_groups", "mamba_n_groups", default=1)
         width = heads * config.count("mamba_head_dim", "mamba_d_head", "head_dim", default=max(expanded // heads, 1))
         mixed = width + 2 * groups * state
         parameters = hidden_size * (2 * width + mixed + heads) + mixed * convolution
-        values = width * state + mixed * (convolution - 1)
-    return values * DTYPE_BYTES[config.dtype], parameters
+    shape = {"state_size": state, "state_width": width, "state_groups": groups, "conv_kernel": convolution}
+    return shape, parameters
 
 
 def _experts(config: _Config, hidden_size: int) -> tuple[dict[str, Any], int]:

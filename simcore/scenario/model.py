@@ -1,7 +1,8 @@
 """`[model]`: the shape of the model that is served, by preset, by a Hugging Face `config.json`, or by its numbers."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, NoReturn, Self
+from typing import Annotated, Any, Literal, NoReturn, Self, cast
 
 from pydantic import Strict, field_validator, model_validator
 
@@ -11,7 +12,8 @@ from simcore.scenario.presets import ABOUT, read_preset
 from simcore.schema import FilePath, Misfit, Section, key
 
 Dtype = Literal["float16", "bfloat16", "float32", "float64", "float8"]
-DTYPE_BYTES: dict[Dtype, int] = {"float8": 1, "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+CacheDtype = Literal["float16", "bfloat16", "float32", "float64", "float8", "int4"]
+DTYPE_BYTES: dict[CacheDtype, int] = {"float8": 1, "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 DEFAULT_PRESET = "tinyllama-1.1b"
 
@@ -19,6 +21,10 @@ _COUNTED = {"parameters", "active_parameters", "weight_bytes"}
 """Numbers that belong to a shape: those of a preset are dropped once a number of its shape is overridden."""
 _SHAPELESS = _COUNTED | {"layer_groups", "max_model_len", "dtype", "kv_dtype"}
 """Numbers that can be overridden while the shape stays the preset's."""
+
+
+STATE = -1
+"""In place of a window: the layers keep a state of constant size, and a sequence has one block for them."""
 
 
 class LayerGroup(Section):
@@ -31,11 +37,55 @@ class LayerGroup(Section):
     attention: bool = key(True, help="The layers have attention and keep keys and values.")
     state_bytes: int = key(
         0,
-        help="State of constant size that each of the layers keeps for a sequence, as state-space layers do.",
+        help="State of constant size that each of the layers keeps for a sequence, as state-space layers do; by "
+        "default it follows from `state_size`.",
         unit="bytes",
         ge=0,
         le=2**53,
     )
+    state_size: int = key(
+        0,
+        help="Numbers of state for each channel of a state-space layer (Mamba's d_state); 0: the layers have no state "
+        "but what `state_bytes` says.",
+        unit="elements",
+        ge=0,
+        le=1_000_000,
+    )
+    state_width: int = key(
+        0,
+        help="Channels of a state-space layer: expand x hidden_size, in Mamba-2 heads x their width; 0: twice "
+        "hidden_size.",
+        unit="elements",
+        ge=0,
+        le=100_000_000,
+    )
+    state_groups: int = key(
+        0,
+        help="Groups of heads of Mamba-2, whose inputs pass the convolution too (n_groups); 0: Mamba 1.",
+        unit="groups",
+        ge=0,
+        le=100_000,
+    )
+    conv_kernel: int = key(
+        4,
+        help="Inputs that the convolution of a state-space layer sees (d_conv): all but the current one are kept.",
+        unit="tokens",
+        ge=1,
+        le=100_000,
+    )
+
+    def state_elements(self, hidden_size: int) -> int:
+        """Numbers that a state-space layer keeps of a sequence, as its shape has it: the state and the last inputs of
+        the convolution. 0 without `state_size`, or where the width is not known.
+
+        Mamba 1 (https://arxiv.org/abs/2312.00752): width x (state + kernel - 1). Mamba 2
+        (https://arxiv.org/abs/2405.21060): width x state + (width + 2 x groups x state) x (kernel - 1).
+        """
+        if not self.state_size:
+            return 0
+        width = self.state_width or 2 * hidden_size
+        mixed = width + 2 * self.state_groups * self.state_size
+        return width * self.state_size + mixed * (self.conv_kernel - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +114,7 @@ class Model:
     max_model_len: int = 0
     """positions"""
     dtype: Dtype = "bfloat16"
-    kv_dtype: Dtype = "bfloat16"
+    kv_dtype: CacheDtype = "bfloat16"
     parameters: float = 0
     active_parameters: float = 0
     weight_bytes: float = 0
@@ -76,46 +126,53 @@ class Model:
         return sum(group.layers for group in self.layer_groups if group.attention)
 
     @property
+    def state_bytes(self) -> int:
+        """The state that a layer keeps of a sequence, of the layers with the largest one; 0: no layer has any."""
+        return max((group.state_bytes for group in self.layer_groups), default=0)
+
+    @property
     def table_layers(self) -> int:
-        """Attention layers that share a block table, and whose part of a block's tokens is one block of the pool.
+        """Layers that share a block table, and whose part of a block's tokens, or states, is one block of the pool.
 
         As vLLM's kv_cache_planning.py (_get_kv_cache_groups_uniform_page_size): all layers, if they are alike.
         Otherwise as many as the rarest kind has, or as the most frequent one has where that is less than half as many
         again; so pages are equally large, and a kind that does not come out even leaves some of its last one empty.
         """
-        layers = self.layers_by_window.values()
+        layers = self.layers_by_kind.values()
         most, least = max(layers, default=0), min(layers, default=0)
         return most if most < 1.5 * least else least
 
     @property
     def windows(self) -> tuple[int, ...]:
-        """The window of each block table that a sequence has, 0: full attention; in the order of their first layers."""
+        """The kind of each block table that a sequence has: the window, 0: full attention, or STATE; in the order of
+        their first layers."""
         size, seen, windows = self.table_layers, dict[int, int](), list[int]()
-        for group in self.layer_groups:
-            if group.attention:
-                before = seen.get(group.window, 0)
-                seen[group.window] = before + group.layers
-                windows += [group.window] * (-(-seen[group.window] // size) - -(-before // size))
+        for kind, layers in self._kinds():
+            before = seen.get(kind, 0)
+            seen[kind] = before + layers
+            windows += [kind] * (-(-seen[kind] // size) - -(-before // size))
         return tuple(windows)
 
     @property
-    def layers_by_window(self) -> dict[int, int]:
-        """Attention layers of each window, 0: full attention."""
+    def layers_by_kind(self) -> dict[int, int]:
+        """Layers of each kind: attention layers by their window, 0: full attention, and under STATE those with a
+        state. Layers that have both count in both."""
         layers: dict[int, int] = {}
-        for group in self.layer_groups:
-            if group.attention:
-                layers[group.window] = layers.get(group.window, 0) + group.layers
+        for kind, count in self._kinds():
+            layers[kind] = layers.get(kind, 0) + count
         return layers
 
+    def _kinds(self) -> Iterator[tuple[int, int]]:
+        for group in self.layer_groups:
+            if group.attention:
+                yield group.window, group.layers
+            if group.state_bytes:
+                yield STATE, group.layers
+
     def unsupported(self) -> str | None:
-        """One sentence on what of this model cannot be simulated yet; its bytes can be computed all the same."""
-        kinds = {
-            "state-space": sum(group.layers for group in self.layer_groups if group.state_bytes),
-            "attention-free": sum(group.layers for group in self.layer_groups if not group.attention),
-        }
-        for kind, layers in kinds.items():
-            if layers:
-                return f"{self.name} has {layers} {kind} layers of {self.layers}, which cannot be simulated yet"
+        """One sentence on what of this model cannot be simulated; its bytes can be computed all the same."""
+        if not any(self._kinds()):
+            return f"no layer of {self.name} keeps anything of a sequence, so there is nothing to simulate"
         return None
 
 
@@ -162,7 +219,8 @@ class ModelSection(Section):
     )
     intermediate_size: int | None = key(
         None,
-        help="Width inside the feed-forward network, or inside one expert of it.",
+        help="Width inside the feed-forward network, or inside one expert of it; where there is none, inside the "
+        "state-space layers.",
         unit="elements",
         ge=1,
         le=100_000_000,
@@ -185,7 +243,11 @@ class ModelSection(Section):
         None, help="The longest sequence that the model was made for.", unit="tokens", ge=1, le=2**31 - 1
     )
     dtype: Dtype | None = key(None, help="Format of the weights and the arithmetic; bfloat16 by default.")
-    kv_dtype: Dtype | None = key(None, help="Format of the keys and values in the cache; `dtype` by default.")
+    kv_dtype: CacheDtype | None = key(
+        None,
+        help="Format of the keys and values in the cache; `dtype` by default. int4 has, besides, a scale and a zero "
+        "point of 16 bits each for every token's key and value of a head.",
+    )
     parameters: float | None = key(
         None,
         help="Weights of the model; by default counted from the shape, norms and biases left out.",
@@ -242,6 +304,13 @@ class ModelSection(Section):
         layers = numbers.setdefault("layers", sum(group.layers for group in groups))
         if layers and not groups:
             groups = (LayerGroup(layers=layers),)
+        number = max(DTYPE_BYTES[cast(Dtype, numbers["dtype"])], 2)  # float8 is a format of matrices
+        groups = tuple(
+            group.model_copy(update={"state_bytes": elements * number})
+            if (elements := group.state_elements(numbers.get("hidden_size", 0))) and not group.state_bytes
+            else group
+            for group in groups
+        )
         model = Model(name=self.preset or "the model", layer_groups=groups, **numbers)
         self._check(model)
         parameters = model.parameters or _matrices(model)
@@ -271,6 +340,8 @@ class ModelSection(Section):
         required = {"layers": model.layers}
         if model.attention_layers:
             required |= {"query_heads": model.query_heads, "head_dim": model.head_dim}
+        if any(group.state_size and not group.state_width for group in model.layer_groups):
+            required["hidden_size"] = model.hidden_size
         for name, number in required.items():
             if not number:
                 raise InputError(f"{name} is missing: without a preset or a config it has to be given")

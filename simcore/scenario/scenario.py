@@ -91,13 +91,20 @@ class Scenario(Section):
                 "memory.prefix_caching = false: two requests of equal priority and arrival can then preempt each other "
                 "for ever"
             )
-        windows = any(self.model.resolve().windows)
+        model = self.model.resolve()
+        windows = any(model.windows)
+        layers = "state-space" if model.state_bytes else "sliding-window"
+        if model.state_bytes and self.memory.prefix_caching:
+            problems["memory.prefix_caching"] = (
+                "must be false for a model with state-space layers: what a state was at the end of a prefix is "
+                "overwritten, and keeping copies of it cannot be simulated yet"
+            )
         if windows and scheduler.preemption != "recompute":
-            problems["scheduler.preemption"] = "a model with sliding-window layers cannot be simulated with that yet"
+            problems["scheduler.preemption"] = f"a model with {layers} layers cannot be simulated with that yet"
         if scheduler.async_scheduling and (self.workload.samples or 1) > 1:
             problems["workload.samples"] = "scheduler.async_scheduling cannot be simulated with several samples yet"
         if windows and self.memory.structure == "radix":
-            problems["memory.structure"] = "a model with sliding-window layers cannot be simulated with that yet"
+            problems["memory.structure"] = f"a model with {layers} layers cannot be simulated with that yet"
         if self.memory.prefix_retention > 0 and not windows:
             problems["memory.prefix_retention"] = "no layer of the model has a sliding window: it must be -1 or 0"
         if isinstance(scheduler.policy, section_of(LongestPrefixFirst)) and not self.memory.prefix_caching:
@@ -107,7 +114,7 @@ class Scenario(Section):
             if (self.workload.samples or 1) > 1:
                 problems["workload.samples"] = f'memory.allocator = "{name}" shares no blocks: it must be 1'
             if windows:
-                problems["memory.allocator"] = "a model with sliding-window layers cannot be simulated with that"
+                problems["memory.allocator"] = f"a model with {layers} layers cannot be simulated with that"
             if scheduler.preemption != "recompute":
                 problems["scheduler.preemption"] = f'memory.allocator = "{name}" cannot swap: it must be "recompute"'
         if scheduler.batching != "continuous" and (self.workload.samples or 1) > 1:
@@ -120,7 +127,7 @@ class Scenario(Section):
                     'must be "recompute" with memory.tiers, which keep what a preempted request has computed'
                 )
             if windows:
-                problems["memory.tiers"] = "a model with sliding-window layers cannot be simulated with them yet"
+                problems["memory.tiers"] = f"a model with {layers} layers cannot be simulated with them yet"
             if scheduler.async_scheduling:
                 problems["scheduler.async_scheduling"] = "memory.tiers cannot be simulated with that yet"
             if scheduler.batching != "continuous":

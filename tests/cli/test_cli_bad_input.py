@@ -127,7 +127,9 @@ ASSIGNMENTS = {
     'workload.trace="\\u0000"': "{here}/\\x00: cannot be read: a path has no null character",
     "model.preset=gpt5": '--set: model.preset is "gpt5", but no model preset is called "gpt5"; did you mean "gpt2"?',
     "model.config=none.json": f"--set: model: {{here}}/none.json: {MISSING}",
-    "model.preset=mamba": "--set: model: mamba-2.8b has 64 state-space layers of 64, which cannot be simulated yet",
+    "model.preset=mamba": 'preset "default": memory.prefix_caching is true, but must be false for a model with '
+    "state-space layers: what a state was at the end of a prefix is overwritten, and keeping copies of it cannot be "
+    "simulated yet",
 }
 """A value of `--set`, and what `simulate` and `scenario check` say of it."""
 
@@ -168,6 +170,24 @@ COMMANDS: list[tuple[list[str], str]] = [
     (["scenario"], f"Missing command{HELP}"),
     (["trace"], f"Missing command{HELP}"),
     (["benchmark"], f"Missing command{HELP}"),
+    # memory, serve
+    (["memory", "--model", "gpt9"], 'no model preset is called "gpt9"; did you mean "gpt2"?'),
+    (["memory", "--model", "none.json"], f"none.json: {MISSING}"),
+    (["memory", "--model", "bare.toml.json"], f"bare.toml.json: {MISSING}"),
+    (["memory", "--hardware", "h1000"], 'no hardware preset is called "h1000"; did you mean "h100"?'),
+    (["memory", "--count", "2"], "--count is 2, but --hardware does not say what is shared"),
+    (["memory", "--kv-dtype", "int3"], 'kv_dtype is "int3", but must be \'float16\', \'bfloat16\', \'float32\', '
+     "'float64', 'float8' or 'int4'"),
+    (["memory", "--tokens", "3000"], "a request has 3,000 tokens, but at most 2,048 are reserved for it"),
+    (["memory", "--blocks", "7"], "the pool has 7 blocks, but tinyllama-1.1b needs 8 for this batch"),
+    (["memory", "--requests", "1,2", "--batch", "3"], "--requests says how long each request is; leave --tokens and "
+     "--batch out"),
+    (["memory", "--requests", ""], "--requests is empty: give lengths in tokens, as in 128,4x2048, or a trace"),
+    (["memory", "--requests", "1,0"], '--requests has "0", but must hold lengths in tokens, as in 128,4x2048'),
+    (["memory", "--requests", "1x2x3"], '--requests has "1x2x3", but must hold lengths in tokens, as in 128,4x2048'),
+    (["memory", "--requests", "100001x1"], "--requests has more than 100,000 requests"),
+    (["memory", "--requests", "none.csv"], f"none.csv: {MISSING}"),
+    (["memory", "--requests", "a\0"], "a\\x00: cannot be read: a path has no null character"),
     # simulate
     (["simulate", ""], f'no scenario preset is called ""; there are {PRESETS}'),
     (["simulate", "cha"], 'no scenario preset is called "cha"; did you mean "chat"?'),

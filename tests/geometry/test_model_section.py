@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from simcore.geometry import sequence_bytes, token_bytes
-from simcore.scenario.model import LayerGroup, Model, ModelSection
+from simcore.geometry import sequence_bytes, state_bytes, token_bytes
+from simcore.scenario.model import STATE, LayerGroup, Model, ModelSection
 from simcore.scenario.presets import ABOUT, preset_names, read_preset
 
 CONFIGS: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("configs.json").read_text(encoding="utf-8"))
@@ -177,22 +177,10 @@ def test_defaults_of_a_shape() -> None:
     assert model.layer_groups == (LayerGroup(layers=2),)
 
 
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("mamba-2.8b", "64 state-space layers of 64"),
-        ("jamba-v0.1", "28 state-space layers of 32"),
-    ],
-)
-def test_what_cannot_be_simulated_says_so(name: str, says: str) -> None:
-    reason = ModelSection(preset=name).resolve().unsupported()
-    assert reason is not None
-    assert says in reason
-
-
-def test_all_other_presets_can_be_simulated() -> None:
-    refused = {name for name in preset_names("models") if ModelSection(preset=name).resolve().unsupported()}
-    assert refused == {"mamba-2.8b", "jamba-v0.1"}
+def test_all_presets_can_be_simulated() -> None:
+    assert not [name for name in preset_names("models") if ModelSection(preset=name).resolve().unsupported()]
+    nothing = ModelSection(layers=3, layer_groups=[{"layers": 3, "attention": False}]).resolve()  # type: ignore[arg-type]
+    assert "nothing to simulate" in str(nothing.unsupported())
 
 
 @pytest.mark.parametrize(
@@ -217,6 +205,51 @@ def test_layers_share_block_tables_as_in_vllm(
     assert (model.table_layers, model.windows) == (size, windows)
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "windows"),
+    [
+        ("mamba-2.8b", 64, (STATE,)),
+        ("jamba-v0.1", 4, (0, *[STATE] * 7)),
+        ("nemotron-h-8b", 4, (0, *[STATE] * 6)),  # of 52 layers 24 have a state, and 24 keep nothing
+        ("falcon-h1-7b", 44, (0, STATE)),  # each layer has both
+    ],
+)
+def test_states_have_block_tables_too(name: str, size: int, windows: tuple[int, ...], of_config: Any) -> None:
+    model = of_config(CONFIGS[name])
+    assert (model.table_layers, model.windows) == (size, windows)
+
+
+@pytest.mark.parametrize(
+    ("group", "elements"),
+    [
+        ({"state_size": 16}, 128 * (16 + 3)),  # Mamba 1: expand 2, kernel 4
+        ({"state_size": 16, "state_width": 100, "conv_kernel": 3}, 100 * (16 + 2)),
+        ({"state_size": 128, "state_width": 256, "state_groups": 2}, 256 * 128 + (256 + 2 * 2 * 128) * 3),  # Mamba 2
+    ],
+)
+def test_a_state_follows_from_its_shape(group: dict[str, Any], elements: int) -> None:
+    layers = [{"layers": 3, "attention": False} | group]
+    model = ModelSection.model_validate(
+        {"hidden_size": 64, "layers": 3, "layer_groups": layers, "dtype": "float32"}
+    ).resolve()
+    assert (model.state_bytes, state_bytes(model)) == (4 * elements, 12 * elements)
+    layers[0] |= {"state_bytes": 7, "state_width": 9}
+    given = ModelSection.model_validate({"layers": 3, "layer_groups": layers}).resolve()
+    assert given.state_bytes == 7
+
+
+def test_attention_layers_of_bamba_are_read(of_config: Any) -> None:
+    """Its published file has no list of layers, only the places of those with attention."""
+    bamba = CONFIGS["nemotron-h-8b"] | {
+        "model_type": "bamba",
+        "num_hidden_layers": 32,
+        "attn_layer_indices": [9, 18, 27],
+    }
+    assert of_config(bamba).layers_by_kind == {0: 3, STATE: 29}
+    with pytest.raises(ValidationError, match="attn_layer_indices must be a list of layers below 32"):
+        of_config(bamba | {"attn_layer_indices": [40]})
+
+
 def test_windows_and_states_bound_what_a_sequence_keeps() -> None:
     gemma = ModelSection(preset="gemma-3-27b").resolve()
     per_layer = 2 * 16 * 128 * 2
@@ -234,6 +267,10 @@ def test_windows_and_states_bound_what_a_sequence_keeps() -> None:
         ({"layers": 2}, "query_heads is missing"),
         ({"query_heads": 2, "head_dim": 64}, "layers is missing"),
         ({"layers": 2, "query_heads": 2}, "head_dim is missing"),
+        (
+            {"layers": 2, "layer_groups": [{"layers": 2, "attention": False, "state_size": 16}]},
+            "hidden_size is missing",
+        ),
         ({"preset": "gemma-3-27b", "layers": 4}, "62 layers, not 4"),
         (SMALL | {"kv_heads": 3}, "4 query heads cannot share 3 KV heads evenly"),
         (SMALL | {"experts": 4}, "from 1 to 4, not 0"),

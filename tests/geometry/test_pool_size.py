@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 
 from simcore.errors import InputError
-from simcore.geometry import PoolSize, activation_bytes, as_binary, block_bytes, kv_shards, pool_size
+from simcore.geometry import (
+    PoolSize,
+    activation_bytes,
+    as_binary,
+    block_bytes,
+    fitting_block_size,
+    kv_shards,
+    pool_size,
+)
 from simcore.scenario.model import ModelSection
 from simcore.scenario.scenario import Scenario
 
@@ -102,7 +110,6 @@ def test_parts_of_the_cache() -> None:
     assert kv_shards(mla, 8) == 1
     assert block_bytes(llama, 16, 16) == 16 * 327_680 // 8
     assert block_bytes(mla, 64, 8) == 64 * 70_272
-    assert block_bytes(ModelSection(preset="mamba-2.8b").resolve(), 16, 4) == 0
     for count in (3, 12, 128):
         with pytest.raises(InputError, match=f"hardware.count is {count}"):
             kv_shards(llama, count)
@@ -114,6 +121,25 @@ def test_blocks_of_layers_that_share_a_table() -> None:
     assert block_bytes(ModelSection(preset="mistral-7b").resolve(), 16) == 16 * 131_072
     pool = sized(model={"preset": "gemma-3-27b"}, hardware={"preset": "h100"})
     assert str(pool.derivation[5]).endswith("16 tokens x 81,920 B of 10 layers")
+
+
+def test_blocks_that_hold_states() -> None:
+    """A state needs a whole block, and so as many tokens of attention as its bytes are worth."""
+    mamba, jamba = (ModelSection(preset=name).resolve() for name in ("mamba-2.8b", "jamba-v0.1"))
+    assert block_bytes(mamba, 16) == block_bytes(mamba, 1000) == 64 * 5_120 * 19 * 2
+    assert block_bytes(mamba, 16, 4) == 64 * 5_120 * 19 * 2 // 4
+    assert (fitting_block_size(mamba, 16), fitting_block_size(jamba, 16), fitting_block_size(jamba, 32)) == (16, 80, 96)
+    assert fitting_block_size(jamba, 16, 16) == 48, "each of 8 KV heads is kept twice, a state once"
+    assert 8_192 * 19 * 2 <= block_bytes(jamba, 80) // 4 == 80 * 4_096 < 8_192 * 19 * 2 + 16 * 4_096
+    bare = {"memory": {"prefix_caching": False, "blocks": 100}}
+    with pytest.raises(InputError, match=r"memory.block_size is 16, .* the state of a layer, 304.00 KiB: take 80"):
+        sized(model={"preset": "jamba"}, **bare)
+    pool = sized(model={"preset": "jamba"}, memory=bare["memory"] | {"block_size": 80})
+    assert pool.derivation[-1][1:3] == ((99 - 7) * 80, "tokens"), "seven blocks hold the states of 28 layers"
+    pool = sized(model={"preset": "mamba"}, memory={"prefix_caching": False}, hardware={"preset": "l4"})
+    assert pool.derivation[-1][1:3] == (pool.blocks - 1, "sequences")
+    assert str(pool.derivation[5]).endswith("the states of 64 layers")
+    assert not pool.warnings
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,10 @@ class Pool:
         return used, cached, len(self.usable) - used - cached
 
 
-@given(scenarios(ends=False, swaps=True, windows=True), workloads(forks=True))
+@given(
+    scenarios(ends=False, swaps=True, windows=True) | scenarios(ends=False, states=True),
+    workloads(forks=True),
+)
 def test_the_journal_tells_it_all(scenario: Scenario, workload: Workload) -> None:
     steady = scenario.model_copy(update={"timing": TimingSection(model="constant", step=0.25)})
     results = simulate(steady, workload=workload, journal=True)

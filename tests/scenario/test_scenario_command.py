@@ -81,7 +81,8 @@ def test_check_refuses() -> None:
     run("new", "mine")
     assert refusal("check", "other.toml") == "other.toml: cannot be read: no such file or directory"
     assert refusal("check", "mine.toml", "--set", "memory.blocks=1").startswith("--set: memory.blocks is 1, but must ")
-    assert refusal("check", "mine.toml", "--set", "model.preset=mamba").startswith("--set: model: mamba-2.8b has 64 ")
+    states = refusal("check", "mine.toml", "--set", "model.preset=mamba")
+    assert states.startswith("mine.toml: memory.prefix_caching is true, but must be false for a model with state-space")
     missing = refusal("check", "mine.toml", "--set", "workload.trace=gone.csv")
     assert missing == f'mine.toml: workload.trace is "{Path.cwd() / "gone.csv"}", but there is no such file'
     Path("bare.toml").write_text("", encoding="utf-8")

@@ -168,7 +168,10 @@ SENTENCES = [
 
 NOT_YET = [
     ('pruning.policy = "h2o"', "pruning: dropping tokens of live requests cannot be simulated yet"),
-    ('model.preset = "mamba"', "model: mamba-2.8b has 64 state-space layers of 64, which cannot be simulated yet"),
+    (
+        "[model]\nlayers = 3\nlayer_groups = [{ layers = 3, attention = false }]",
+        "model: no layer of the model keeps anything of a sequence, so there is nothing to simulate",
+    ),
 ]
 
 NO_TOML = [

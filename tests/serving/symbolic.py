@@ -10,6 +10,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from simcore import Workload
 from simcore.memory.base import MoveKind
+from simcore.scenario.model import STATE
 from simcore.serving.beams import BeamSearch
 from simcore.serving.plan import Outcome, StepPlan
 from simcore.timing import StepTimer
@@ -24,7 +25,9 @@ class SymbolicExecutor:
     def __init__(
         self, workload: Workload, block_size: int, timer: StepTimer, windows: Sequence[int] = (0,), late: bool = False
     ) -> None:
-        """Of each table's layers the window, 0: none; late: a plan may be made before the one before it is done."""
+        """Of each table's layers the window, 0: none, STATE: they have a state; late: a plan may be made before the one
+        before it is done.
+        """
         self.windows = windows
         self.late = late
         self.workload = workload
@@ -64,15 +67,18 @@ class SymbolicExecutor:
             del self.tables[seq]
         rows = list(zip(plan.seqs, plan.starts, plan.counts, strict=True))
         for seq, start, _ in rows:
-            for table, window in zip(self.tables[seq], self.windows, strict=True):
+            for table, window in self.tables_of_tokens(seq):
                 passed = max(0, start - window + 1) // self.size if window else 0
                 table[:passed] = [0] * passed  # who comes after it may have these blocks, and write into them
         for seq, start, count in rows:  # all write before anybody reads, layer by layer
             for which, table in enumerate(self.tables[seq]):
-                self.write(plan, seq, which, table, range(start, start + count))
+                if self.windows[which] == STATE:
+                    self.update(seq, table, start, count)
+                else:
+                    self.write(plan, seq, which, table, range(start, start + count))
             self.count["written"] += count
         for seq, start, count in rows:
-            for table, window in zip(self.tables[seq], self.windows, strict=True):
+            for table, window in self.tables_of_tokens(seq):
                 assert len(table) == -(-(start + count) // self.size)
                 for place in range(max(0, start - window + 1) if window else 0, start + count):
                     found = self.slots.get(table[place // self.size], [None] * self.size)[place % self.size]
@@ -97,6 +103,20 @@ class SymbolicExecutor:
             for other, i in holders:  # only somebody who hits in the same step may hold it beside
                 assert (other, i) == (seq, which) or other in plan.opened
             content[place % self.size] = self.prefix(seq, place)
+
+    def tables_of_tokens(self, seq: int) -> list[tuple[list[int], int]]:
+        """Those of a sequence's tables that hold tokens, each with its window."""
+        tables = zip(self.tables[seq], self.windows, strict=True)
+        return [(table, window) for table, window in tables if window != STATE]
+
+    def update(self, seq: int, table: list[int], start: int, count: int) -> None:
+        """A state that has seen all tokens before `start` sees `count` more; it is named after the prefix it saw."""
+        (block,) = table
+        holders = [other for other, tables in self.tables.items() for each in tables if block in each]
+        assert holders == [seq], "nobody else may need what is overwritten"
+        if start:
+            assert self.slots[block][0] == self.prefix(seq, start - 1)
+        self.slots[block] = [self.prefix(seq, start + count - 1)] + [None] * (self.size - 1)
 
     def move(self, kind: MoveKind, table: list[int], place: int, source: int, target: int) -> None:
         self.count[kind] += 1

@@ -15,11 +15,15 @@ RUNS = {
     "windows": st.tuples(scenarios(ends=False, windows=True), workloads(forks=True)),
     "in flight": st.tuples(scenarios(ends=False, swaps=True, late=True), workloads()),
     "windows, in flight": st.tuples(scenarios(ends=False, windows=True, late=True), workloads()),
+    "states": st.tuples(scenarios(ends=False, states=True), workloads(forks=True)),
+    "states, in flight": st.tuples(scenarios(ends=False, states=True, late=True), workloads()),
 }
 REACHED = {
     "windows": {"hit_tokens", "preemptions", "copies"},
     "in flight": {"hit_tokens", "preemptions", "swaps_in"},
     "windows, in flight": {"hit_tokens", "preemptions"},
+    "states": {"preemptions", "copies"},
+    "states, in flight": {"preemptions"},
 }
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from simcore import Scenario, Workload
 from simcore.policies.queue import QUEUE
 from simcore.policies.victim import VICTIM
+from simcore.scenario.model import STATE
 from simcore.workload.columns import OPEN, PRIVATE, Runs
 
 PREFIXES = 3
@@ -18,6 +19,12 @@ SHAPE = {"query_heads": 1, "kv_heads": 1, "head_dim": 64}
 
 PREEMPTION = ["swap", "swap", "recompute", "cheaper"]
 BATCHING = ["continuous", "continuous", "prefill-first", "static"]
+
+
+def layer_of(window: int) -> dict[str, Any]:
+    """A layer that keeps this: see `Model.windows`."""
+    return {"layers": 1, "attention": False, "state_bytes": 8} if window == STATE else {"layers": 1, "window": window}
+
 
 slos = st.fixed_dictionaries(
     {}, optional={name: st.sampled_from([0.25, 1.0, 4.0, 20.0]) for name in ("ttft", "tpot", "itl", "e2e")}
@@ -36,6 +43,9 @@ windows_of_tables = st.one_of(
 )
 
 
+states_and_tables = st.sampled_from([[STATE], [STATE, 0], [0, STATE, STATE], [5, STATE], [0, 5, STATE]])
+
+
 @st.composite
 def queues(draw: st.DrawFn, caching: bool) -> dict[str, Any]:
     """A queue policy with any parameters."""
@@ -50,14 +60,21 @@ def queues(draw: st.DrawFn, caching: bool) -> dict[str, Any]:
 
 @st.composite
 def scenarios(
-    draw: st.DrawFn, *, ends: bool = True, swaps: bool = False, windows: bool = False, late: bool = False
+    draw: st.DrawFn,
+    *,
+    ends: bool = True,
+    swaps: bool = False,
+    windows: bool = False,
+    states: bool = False,
+    late: bool = False,
 ) -> Scenario:
     """A server that is too small for its load, mostly; without `ends` it may be stopped before all is served.
 
-    Models have `windows` only if asked for; with `late`, steps are planned while the last one is in flight.
+    Models have `windows` only if asked for, and layers with `states`; with `late`, steps are planned while the last one
+    is in flight.
     """
     block_size = draw(st.integers(1, 8))
-    tables = list(draw(windows_of_tables)) if windows else [0]
+    tables = list(draw(states_and_tables if states else windows_of_tables)) if windows or states else [0]
     intervals = st.one_of(st.sampled_from([-1, 0]), st.builds(lambda blocks: blocks * block_size, st.integers(1, 4)))
     swaps = swaps and not any(tables)
     max_num_seqs = draw(st.sampled_from([8, 4, 2, 1]))
@@ -66,11 +83,11 @@ def scenarios(
     budget = max_num_seqs + draw(st.integers(0, 40))
     return Scenario.model_validate(
         {
-            "model": {"layer_groups": [{"layers": 1, "window": window} for window in tables], **SHAPE},
+            "model": {"layer_groups": [layer_of(window) for window in tables], **SHAPE},
             "memory": {
                 "blocks": 1 + draw(st.integers(24, 90)) // block_size * len(tables),
                 "block_size": block_size,
-                "prefix_caching": (caching := draw(st.booleans())),
+                "prefix_caching": (caching := not states and draw(st.booleans())),
                 "swap_blocks": draw(st.sampled_from([0, 6])),
                 "keep_unwritten": draw(st.booleans()),
                 "prefix_retention": draw(intervals) if any(tables) else -1,

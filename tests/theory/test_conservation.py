@@ -18,6 +18,8 @@ def runs(ends: bool = False) -> st.SearchStrategy[Run]:
     return st.one_of(
         st.tuples(scenarios(ends=ends, swaps=True, windows=True), workloads(forks=True)),
         st.tuples(scenarios(ends=ends, swaps=True, windows=True, late=True), workloads()),
+        st.tuples(scenarios(ends=ends, states=True), workloads(forks=True)),
+        st.tuples(scenarios(ends=ends, states=True, late=True), workloads()),
     )
 
 

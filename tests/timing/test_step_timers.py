@@ -80,6 +80,20 @@ def test_roofline_of_layers_with_windows() -> None:
     assert wide.ticks(3, 30, 3000, 29_000) == without.ticks(3, 30, 3000, 29_000)
 
 
+def test_roofline_of_layers_with_states() -> None:
+    """Each of three sequences reads its states and writes them again, however long it is."""
+    groups = [{"layers": 1}, {"layers": 1, "attention": False, "state_bytes": 5000}]
+    numbers = TINY | {"layer_groups": groups, "parameters": 2 * LAYER + 2 * TABLE}
+    roofline = timer(
+        model=numbers,
+        hardware=SLOW | {"flops": {"float16": 1e15}},
+        timing=BARE,
+        memory={"blocks": 100, "prefix_caching": False},
+    )
+    moved = 2 * (2 * LAYER + TABLE) + CACHED / 2 * (3000 + 3) + 3 * 2 * 5000
+    assert seconds(roofline, 3, 3, 3000, 3000) == pytest.approx(moved / 1e9, rel=1e-9)
+
+
 def test_roofline_that_moves_bytes() -> None:
     """One token after 999: all weights but the input's table, 1,000 tokens read, one written."""
     roofline = timer(model=TINY, hardware=SLOW | {"flops": {"float16": 1e15}}, timing=BARE)
