@@ -7,8 +7,10 @@ import typer
 
 from app.cli import (
     accuracy,
+    attention,
     benchmark,
     calibrate,
+    complexity,
     curve,
     generate,
     hits,
@@ -36,11 +38,13 @@ app.command("validate")(validate.validate)
 app.command("calibrate")(calibrate.calibrate)
 app.command("accuracy")(accuracy.accuracy)
 app.command("generate")(generate.generate)
+app.command("complexity")(complexity.complexity)
 app.command("policies")(policies.policies)
 app.command("hits")(hits.hits)
 app.command("curve")(curve.curve)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(trace.app, name="trace")
+app.add_typer(attention.app, name="attention")
 app.add_typer(benchmark.app, name="benchmark")
 
 

@@ -1,7 +1,7 @@
 """Causal attention to some blocks of keys only: local, strided and random patterns.
 
 https://arxiv.org/abs/1904.10509 (local and strided: Sparse Transformers), https://arxiv.org/abs/2007.14062 (random:
-BigBird). A pattern is a table of blocks, as a block table of a cache is: what is not in it is neither read nor computed.
+BigBird). A pattern is a table of blocks, like the block table of a cache: others are neither read nor computed.
 """
 
 import math
@@ -43,16 +43,16 @@ def sparse(q: Tensor, k: Tensor, v: Tensor, table: Sequence[Sequence[int]], bloc
 
     A query sees no key after it. The longest line of the table bounds the weights: [batch, tokens, line * block].
     """
-    batch, tokens, dim = q.shape
-    missing = len(table) * block - tokens
-    q, k, v = (pad(x, (0, 0, 0, missing)).unflatten(1, (-1, block)) for x in (q, k, v))
+    tokens, dim = q.shape[1:]
+    padded = len(table) * block
+    q, k, v = (pad(x, (0, 0, 0, padded - tokens)).view(len(x), len(table), block, dim) for x in (q, k, v))
     width = max(map(len, table))
     filled = [[-1] * (width - len(line)) + list(line) for line in table]
     seen = torch.tensor(filled, device=q.device)  # [blocks, width]
     k, v = (x[:, seen.clamp(min=0)].flatten(2, 3) for x in (k, v))  # [batch, blocks, width * block, dim]
     places = torch.arange(block, device=q.device)
-    keys = torch.where(seen[..., None] < 0, len(table) * block, seen[..., None] * block + places).flatten(1)
-    queries = torch.arange(len(table) * block, device=q.device).view(-1, block)
+    keys = torch.where(seen[..., None] < 0, padded, seen[..., None] * block + places).flatten(1)
+    queries = torch.arange(padded, device=q.device).view(-1, block)
     unseen = keys[:, None, :] > queries[:, :, None]  # [blocks, block, width * block]
     scores = q @ k.transpose(-2, -1) / math.sqrt(dim)
     weights = scores.masked_fill_(unseen, float("-inf")).softmax(-1)
@@ -68,10 +68,13 @@ class SparseAttention(DenseAttention):
 
         def form(q: Tensor, k: Tensor, v: Tensor, *, window: int = 0) -> Tensor:
             """[batch, tokens, heads, dim], with every head as a sequence of its own."""
-            group = q.shape[2] // k.shape[2]
-            k, v = (x.repeat_interleave(group, 2) for x in (k, v))
-            heads = (x.transpose(1, 2).flatten(0, 1) for x in (q, k, v))
-            out = sparse(*heads, pattern(-(-q.shape[1] // block), chosen), block)
-            return out.unflatten(0, (len(q), -1)).transpose(1, 2)
+            batch, tokens, heads, dim = q.shape
+            group = heads // k.shape[2]
+            q, k, v = (
+                x.transpose(1, 2).reshape(batch * heads, tokens, dim)
+                for x in (q, k.repeat_interleave(group, 2), v.repeat_interleave(group, 2))
+            )
+            out = sparse(q, k, v, pattern(-(-tokens // block), chosen), block)
+            return out.view(batch, heads, tokens, dim).transpose(1, 2)
 
-        self.form = form  # type: ignore[method-assign, assignment]
+        self.form = form

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from engine.device import find_device
 from engine.labs.progress import Progress, silent
-from engine.meter import StorageMeter, Stopwatch, Times
-from simcore.errors import InputError
+from engine.meter import Stopwatch, StorageMeter, Times
 from simcore.geometry import RUNTIME_BYTES, as_binary
 from simcore.scenario.hardware import HardwareSection
 
@@ -187,7 +186,7 @@ def predict(
         bytes, most = (
             replace(account, linear=account.linear + others, fixed=fixed).bytes(size) for account in (held, peak)
         )
-        note = "" if most <= room else f"{as_binary(most)} of {as_binary(max(room, 0))}"
+        note = "" if most <= room else f"{as_binary(most)} at most, and {as_binary(max(room, 0))} are there"
         rows.append(Row(size, "out of memory" if note else "fits", bytes, most, note=note))
     return rows
 

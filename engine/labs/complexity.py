@@ -117,8 +117,8 @@ class Cell:
     quantity: Quantity
     symbol: Symbol
     fits: dict[Axis, Fit]
-    why: str
-    """a sentence where an exponent differs from the symbol; empty where none does"""
+    why: list[str]
+    """sentences where an exponent, or a number, differs from the symbol; empty where none does"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,9 +279,7 @@ def _paged(model: GPT2, ids: Tensor) -> Callable[[], object]:
 
     @torch.inference_mode()
     def work() -> None:
-        cache = KVCache(
-            shape.layers, blocks + 1, BLOCK, shape.kv_heads, shape.head_dim, shape.dtype, ids.device
-        )
+        cache = KVCache(shape.layers, blocks + 1, BLOCK, shape.kv_heads, shape.head_dim, shape.dtype, ids.device)
         for place, token in enumerate(given):
             held = table[: place // BLOCK + 1]
             batch = Batch.of([held], [place], [1], [token], BLOCK, ids.device)
@@ -314,6 +312,8 @@ def _cells(found: Complexity) -> Iterator[Cell]:
     )  # fmt: skip
     for way, axes in found.points.items():
         for row, quantity in rows:
+            if not all(point.values[quantity] for points in axes.values() for point in points):
+                continue  # a kernel whose operations torch does not count
             symbol = TABLE[way][row]
             fits = {axis: _fit(axis, quantity, points) for axis, points in axes.items()}
             yield Cell(way, quantity, symbol, fits, _why(found, way, quantity, symbol, fits))
@@ -324,7 +324,7 @@ def _fit(axis: Axis, quantity: Quantity, points: Sequence[Point]) -> Fit:
     return Fit.of(sizes, [point.values[quantity] for point in points])
 
 
-def _why(found: Complexity, way: Way, quantity: Quantity, symbol: Symbol, fits: dict[Axis, Fit]) -> str:
+def _why(found: Complexity, way: Way, quantity: Quantity, symbol: Symbol, fits: dict[Axis, Fit]) -> list[str]:
     """Why a measured exponent, or number, is not the symbol's."""
     sentences = []
     differs = {
@@ -338,14 +338,19 @@ def _why(found: Complexity, way: Way, quantity: Quantity, symbol: Symbol, fits: 
             f"Attention is not all there is: products with weights grow by one power of N less, and with {HIDDEN} "
             f"elements they are as much as attention at {even} tokens."
         )
-    if quantity == "seconds" and any(differs.values()):
+    if quantity == "seconds" and differs.get("N"):
         sentences.append("An operation on little data takes as long as calling it, whatever N is.")
+    if quantity == "seconds" and differs.get("L"):
+        sentences.append("Tables, embeddings and head take their time once a step, however many layers there are.")
     if quantity == "memory" and differs.get("L"):
         sentences.append("What does not grow with L, embeddings and logits, is a part of it.")
     if quantity == "memory" and differs.get("N"):
-        sentences.append("What does not grow with N, one token's vectors in a layer, is a part of it.")
-    if quantity in ("flops", "attention") and differs.get("L"):
-        sentences.append("The head does not grow with L.")
+        sentences.append("What does not grow with N, a step of one token and a page that stays empty, is a part of it.")
+    if way == "generation" and quantity == "flops" and differs.get("L"):
+        sentences.append(
+            "In the last layer only the last token goes through the feed-forward network, so that few layers are less "
+            "than their share."
+        )
     if way == "checkpointing" and quantity == "flops":
         sentences.append(
             f"It is {found.ratio('flops'):.2f} times training's and not twice: backward costs two forward passes, and "
@@ -358,7 +363,7 @@ def _why(found: Complexity, way: Way, quantity: Quantity, symbol: Symbol, fits: 
         sentences.append(
             f"The table says 1 and the lecture's text 2: the model is called once, and each layer {calls:g} times."
         )
-    return " ".join(sentences)
+    return sentences
 
 
 def _even() -> float:

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
+from engine.attention import Attend, DenseAttention
 from engine.attention.sparse import PATTERNS, SparseAttention, sparse
 from engine.checkpoint import Checkpoint
 from engine.device import find_device
@@ -124,10 +125,10 @@ def answers(
     questions = exam(documents, min(loaded.shape.max_model_len, 1024))
     for number, name in enumerate(("all tokens", *PATTERNS)):
         progress(number / (1 + len(PATTERNS)), f"answers with {name}")
-        options = {}
+        attention: Callable[[Sequence[int]], Attend] = DenseAttention
         if name in PATTERNS:
-            options["attention"] = partial(SparseAttention, pattern=PATTERNS[name], block=block, chosen=chosen)
-        scores = accuracy(loaded.model, loaded.tokenizer, questions, **options)
+            attention = partial(SparseAttention, pattern=PATTERNS[name], block=block, chosen=chosen)
+        scores = accuracy(loaded.model, loaded.tokenizer, questions, attention=attention)
         yield Answers(name, {task: score.share for task, score in scores.items()})
 
 
@@ -152,7 +153,7 @@ def _layers(work: Work, device: torch.device) -> dict[str, Step]:
 
     layers: dict[str, Step] = {"standard": standard, "flash (SDPA)": flash, "checkpointing": checkpointed}
     for name, make in PATTERNS.items():
-        layers[f"sparse, {name}"] = partial(pattern, make(blocks, work.chosen))
+        layers[f"{name} blocks"] = partial(pattern, make(blocks, work.chosen))
     return layers
 
 
