@@ -63,13 +63,13 @@ def _print(found: "Complexity") -> None:
     way = ""
     for cell in found.cells:
         exponents = [text for fit in cell.fits.values() for text in _exponent(fit)]
-        marks = "".join(f"[{notes.index(sentence) + 1}]" for sentence in cell.why)
+        marks = " ".join(str(notes.index(sentence) + 1) for sentence in cell.why)
         lines.append(("" if cell.way == way else cell.way, NAMES[cell.quantity], cell.symbol.text, *exponents, marks))
         way = cell.way
     mention("Exponents of N (tokens) and of L (layers): of all points with the error of the fit, and of the last two")
     print_table(("", "", "symbol", "N", "last", "L", "last", ""), lines, words=(0, 1, 2, 7))
     for number, note in enumerate(notes, 1):
-        mention(f"[{number}] {note}")
+        mention(f"{number}: {note}")
     mention(f"memory: peak besides weights and their gradients, by storage tracking; seconds: {found.clock}")
     mention("attention: its part of the FLOPs; calls: runs of each layer")
     mention(found.machine)

@@ -353,11 +353,11 @@ def _why(found: Complexity, way: Way, quantity: Quantity, symbol: Symbol, fits: 
         )
     if way == "checkpointing" and quantity == "flops":
         sentences.append(
-            f"It is {found.ratio('flops'):.2f} times training's and not twice: backward costs two forward passes, and "
+            f"Checkpointing takes {found.ratio('flops'):.2f} times training's and not twice: backward costs two forward passes, and "
             "one is added to three."
         )
     if way == "checkpointing" and quantity == "seconds":
-        sentences.append(f"It is {found.ratio('seconds'):.2f} times training's.")
+        sentences.append(f"Checkpointing takes {found.ratio('seconds'):.2f} times training's.")
     if way == "checkpointing" and quantity == "calls":
         calls = found.points[way]["N"][-1].values["calls"]
         sentences.append(
