@@ -33,6 +33,7 @@ def comparison_rows(found: Comparison) -> Iterator[tuple[Any, ...]]:
 def comparison_chart(found: Comparison) -> "Figure":
     """The picture."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(11, 8), layout="constrained")
     (pattern, memory), (time, blocks) = figure.subplots(2, 2)
@@ -41,11 +42,14 @@ def comparison_chart(found: Comparison) -> "Figure":
         pattern.axhline(place - 0.5, color="white", linewidth=0.8)
         pattern.axvline(place - 0.5, color="white", linewidth=0.8)
     pattern.set(title=f"Attention of the first {len(found.pattern)} tokens", xlabel="key", ylabel="query")
+    for axis in (pattern.xaxis, pattern.yaxis, blocks.xaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
     figure.colorbar(image, ax=pattern, label="weight")
     forms = list(found.forms)
     colors = [COLORS[form] for form in forms]
     bars = memory.bar(forms, [found.forms[form].peak / KIB for form in forms], color=colors)
     memory.bar_label(bars, fmt="%.0f")
+    memory.margins(y=0.1)
     memory.set(title=f"Peak memory ({found.memory_tool})", ylabel="KiB")
     times = [found.forms[form].timing.wall for form in forms]
     medians = [each.median * 1e3 for each in times]
@@ -58,7 +62,9 @@ def comparison_chart(found: Comparison) -> "Figure":
     for form in forms[1:]:
         amounts = [amount / KIB for amount in found.forms[form].blocks]
         blocks.plot(range(len(amounts)), amounts, marker="o", color=COLORS[form], label=form)
-    blocks.set(title=f"Memory per block of {found.block} tokens", xlabel="block", ylabel="KiB", ylim=(0, None))
+    blocks.margins(y=0.25)
+    blocks.set(title=f"Memory per block of {found.block} tokens", xlabel="block", ylabel="KiB")
+    blocks.set_ylim(0)
     blocks.legend(frameon=False)
     figure.suptitle(f"{found.tokens:,} tokens of {found.dim} elements, {found.dtype}, {found.machine}")
     return figure

@@ -1,4 +1,4 @@
-"""The table of a report on attention's memory: each of its numbers against the account, and the account against torch."""
+"""The table of a report on attention's memory: its numbers against the account, and the account against torch."""
 
 import json
 

@@ -15,7 +15,7 @@ FEW: dict[Way, dict[Axis, tuple[int, Sequence[int]]]] = {
     "training": {"N": (2, (64, 128, 256)), "L": (32, (4, 16, 36))},
     "checkpointing": {"N": (2, (64, 128, 256)), "L": (32, (4, 16, 36))},
     "generation": {"N": (2, (8, 16, 32)), "L": (8, (2, 4, 8))},
-    "paged": {"N": (2, (16, 32, 64)), "L": (16, (2, 4, 8))},
+    "paged": {"N": (2, (32, 64, 128)), "L": (16, (2, 4, 8))},
 }
 
 
@@ -34,7 +34,7 @@ def test_a_line_through_logarithms() -> None:
     assert Fit.of([1, 2], [3, 3]) == Fit(pytest.approx(0), 0.0, 0.0)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("tokens", "layers"), [(48, 3), (64, 4)])
+@pytest.mark.parametrize(("tokens", "layers"), [(40, 3), (16, 4)])
 def test_operations_are_those_of_the_formula(tokens: int, layers: int) -> None:
     """A layer's weights have 12 d² elements; attention multiplies all pairs, twice forward and five times backward."""
     weights, pairs = 2 * 12 * HIDDEN**2 * layers, 2 * HIDDEN * layers
@@ -59,10 +59,10 @@ def test_the_lectures_symbols(few: Complexity) -> None:
     assert len(cells) == 20
     for way, row in TABLE.items():
         for quantity, symbol, allowed in (
-            ("attention", row["runtime"], 0.15), ("calls", row["calls"], 0.001), ("memory", row["memory"], 0.35),
+            ("attention", row["runtime"], 0.15), ("calls", row["calls"], 0.001), ("memory", row["memory"], 0.2),
         ):  # fmt: skip
             cell = cells[way, quantity]  # type: ignore[index]
-            assert (cell.fits["N"].exponent, cell.fits["L"].exponent) == pytest.approx(symbol.exponents, abs=allowed)
+            assert (cell.fits["N"].last, cell.fits["L"].last) == pytest.approx(symbol.exponents, abs=allowed)
         flops = cells[way, "flops"].fits["N"]
         assert row["runtime"].exponents[0] - 1.1 < flops.exponent < flops.last < row["runtime"].exponents[0]
 

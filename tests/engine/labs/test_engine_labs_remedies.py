@@ -106,6 +106,7 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         return iter([lab.Answers("all tokens", {"recall": 1.0}), lab.Answers("local", {"recall": 0.5})])
 
     monkeypatch.setattr(lab, "answers", few)
+    monkeypatch.setattr(lab, "_parallel", lambda *_: _remedy())  # its processes take seconds to start
     arguments = ["attention", "remedies", "--length", "64", "--dim", "8", "--layers", "2", "--block", "8"]
     assert main([*arguments, "--repeats", "1", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
