@@ -1,17 +1,19 @@
 # mypy: disable-error-code="no-untyped-call"
 """What work on tensors costs: bytes, seconds, floating-point operations. `tool` names what read a figure.
 
-Bytes have four witnesses, and each sees something else:
+Bytes have five witnesses, and each sees something else:
 
 | | sees | does not see |
 | --- | --- | --- |
 | `StorageMeter` | all tensors that torch makes, to the byte, on any device | scratch inside kernels; NumPy's arrays |
 | `ProfilerMeter` | what torch's allocator on the CPU hands out, scratch inside kernels too | NumPy's arrays, GPUs |
 | `CudaMeter` | what torch's allocator on a GPU hands out, in pieces of 512 bytes | what CUDA itself takes |
+| `TracemallocMeter` | what Python allocates, NumPy's arrays too | tensors; what libraries take by themselves |
 | `engine.rss.peak_rss` | the whole process, code and libraries too | where in the run it was |
 """
 
 import statistics
+import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter, process_time
@@ -128,6 +130,28 @@ class CudaMeter:
         self.peak = torch.cuda.max_memory_allocated(self._device) - self._before
 
 
+class TracemallocMeter:
+    """Bytes that Python allocates inside of `with`, which is where NumPy's arrays are. Slow; not to be nested."""
+
+    tool = "tracemalloc"
+
+    def __init__(self) -> None:
+        self.current = 0
+        """bytes that are left of it at the end"""
+        self.peak = 0
+        """bytes that were out at most"""
+
+    def __enter__(self) -> Self:
+        tracemalloc.start()
+        self._before = tracemalloc.get_traced_memory()[0]
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        current, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        self.current, self.peak = current - self._before, peak - self._before
+
+
 class Stopwatch:
     """Seconds inside of `with`, until all that was asked of the device is done."""
 
@@ -212,8 +236,14 @@ class FlopMeter:
 
     def __init__(self) -> None:
         self.flops = 0
-        fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # torch knows only those of GPUs
-        self._counter = FlopCounterMode(display=False, custom_mapping={fused: _fused_attention_flops})
+        self.attention = 0
+        """of fused attention alone, which is a part of `flops`"""
+        aten = torch.ops.aten
+        mapping = {  # torch knows only those of GPUs
+            aten._scaled_dot_product_flash_attention_for_cpu: _fused_attention_flops,
+            aten._scaled_dot_product_flash_attention_for_cpu_backward: _fused_attention_backward_flops,
+        }
+        self._counter = FlopCounterMode(display=False, custom_mapping=mapping)
 
     def __enter__(self) -> Self:
         self._counter.__enter__()
@@ -222,12 +252,22 @@ class FlopMeter:
     def __exit__(self, *raised: Any) -> None:
         self._counter.__exit__(*raised)
         self.flops = self._counter.get_total_flops()
+        counts = self._counter.get_flop_counts()["Global"]
+        self.attention = sum(count for operation, count in counts.items() if "attention" in str(operation))
 
 
 def _fused_attention_flops(q: Sequence[int], k: Sequence[int], v: Sequence[int], *_: object, **__: object) -> int:
     """Of shapes [batch, heads, queries, dim] and [batch, kv_heads, keys, dim]."""
     batch, heads, queries, dim = q
     return 2 * batch * heads * queries * k[2] * (dim + v[3])
+
+
+def _fused_attention_backward_flops(
+    gradient: Sequence[int], q: Sequence[int], k: Sequence[int], v: Sequence[int], *_: object, **__: object
+) -> int:
+    """Five products in place of two: scores again, and the gradients of weights, v, q and k."""
+    batch, heads, queries, dim = q
+    return 2 * batch * heads * queries * k[2] * (3 * dim + 2 * v[3])
 
 
 def _storages(tree: Any) -> Iterator[UntypedStorage]:

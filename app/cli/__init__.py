@@ -7,9 +7,11 @@ import typer
 
 from app.cli import (
     accuracy,
+    attention,
     benchmark,
     calibrate,
     compare,
+    complexity,
     curve,
     generate,
     hits,
@@ -42,6 +44,7 @@ app.command("validate")(validate.validate)
 app.command("calibrate")(calibrate.calibrate)
 app.command("accuracy")(accuracy.accuracy)
 app.command("generate")(generate.generate)
+app.command("complexity")(complexity.complexity)
 app.command("policies")(policies.policies)
 app.command("compare")(compare.compare)
 app.command("sweep")(sweep.sweep)
@@ -51,6 +54,7 @@ app.command("memory")(memory.memory)
 app.command("serve")(serve.serve)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(trace.app, name="trace")
+app.add_typer(attention.app, name="attention")
 app.add_typer(benchmark.app, name="benchmark")
 
 

@@ -123,6 +123,11 @@ def _facts(generation: "Generation") -> Iterator[tuple[str, str]]:
     used, reserved, stored = pages * generation.block_bytes, generation.contiguous_bytes, generation.tokens
     filled = f"{_count(stored, 'token')} stored, {_count(pages * size - stored, 'slot')} empty"
     yield "pages", f"{_count(pages, 'page')} of {size} tokens, {as_binary(used)}: {filled}"
+    prompt, answers = len(generation.prompt), [len(sample.answer) for sample in samples]
+    pushed = prompt + sum(count - 1 for count in answers)
+    anew = sum(sum(range(prompt, prompt + count)) for count in answers)
+    yield "computed", f"{_count(pushed, 'token')}, each once; {anew:,} if nothing were stored"
+    yield "read", "all pages before a token, for each token: pages bound what is reserved, not what is looked at"
     if len(samples) > 1:
         holders = Counter(block for sample in samples for block in sample.table)
         shared = [count for count in holders.values() if count > 1]
