@@ -114,8 +114,8 @@ class RooflineTimer:
     """
 
     __slots__ = (
-        "_body", "_cached", "_copy", "_expand", "_fixed", "_head", "_link", "_pair", "_pair_expanded", "_seq", "_shares",
-        "_swap", "_weights",
+        "_body", "_cached", "_copy", "_expand", "_fixed", "_head", "_link", "_pair", "_pair_expanded", "_seq",
+        "_shares", "_swap", "_weights",
     )  # fmt: skip
 
     def __init__(

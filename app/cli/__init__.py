@@ -13,6 +13,7 @@ from app.cli import (
     generate,
     hits,
     policies,
+    reproduce,
     scenario,
     simulate,
     trace,
@@ -39,6 +40,7 @@ app.command("generate")(generate.generate)
 app.command("policies")(policies.policies)
 app.command("hits")(hits.hits)
 app.command("curve")(curve.curve)
+app.command("reproduce")(reproduce.reproduce)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(trace.app, name="trace")
 app.add_typer(benchmark.app, name="benchmark")

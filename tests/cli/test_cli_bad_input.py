@@ -13,6 +13,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from app.cli import benchmark, main
+from simcore.experiment.published import NAMES
+from simcore.experiment.published.caches import WHICH
 from simcore.scenario.presets import preset_names
 
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
@@ -24,6 +26,7 @@ NAME = (
 )
 BLOCKS = "but must be a whole number from 2 to 1,000,000,000 (blocks)"
 SECTIONS = "name, seed, model, hardware, memory, scheduler, timing, workload, metrics"
+PUBLISHED = ", ".join(NAMES)
 PRESETS = ", ".join(preset_names("scenarios"))
 MISSING, IS_FOLDER = "cannot be read: no such file or directory", "cannot be read: is a directory"
 FORMATS = "kvscope, azure, burstgpt, mooncake, bailian, kv-cache-tester, vidur, servegen, llmservingsim"
@@ -231,6 +234,15 @@ COMMANDS: list[tuple[list[str], str]] = [
     (["scenario", "schema", "more"], f"Got unexpected extra argument(s) (more){HELP}"),
     (["scenario", "list", "--json"], f"No such option: --json{HELP}"),
     # trace
+    (["reproduce"], f"Missing argument 'LIST|NAME'{HELP}"),
+    (["reproduce", ""], f'nothing is called ""; there are {PUBLISHED}'),
+    (["reproduce", "vllm"], f'nothing is called "vllm"; there are {PUBLISHED}'),
+    (["reproduce", "list", "--trace", "late.jsonl"], "list plays no trace: --trace is for mooncake-hit-ratio"),
+    (["reproduce", "seed-004", "--trace", "x"], "seed-004 plays no trace: --trace is for mooncake-hit-ratio"),
+    (["reproduce", "seed-004", "--jobs", "0"], "Invalid value for '--jobs': 0 is not in the range 1<=x<=256" + HELP),
+    (["reproduce", "mooncake-hit-ratio"], f"mooncake-hit-ratio needs --trace FILE: {WHICH}"),
+    (["reproduce", "mooncake-hit-ratio", "--trace", "none"], f"none: {MISSING}"),
+    (["reproduce", "mooncake-hit-ratio", "--trace", ""], EMPTY.format("--trace")),
     (["trace", "info"], f"Missing argument 'file'{HELP}"),
     (["trace", "info", ""], EMPTY.format("file")),
     (["trace", "info", "a\0"], f"Invalid value for 'file': a path has no null character{HELP}"),

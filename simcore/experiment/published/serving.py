@@ -224,7 +224,8 @@ def _found(measured: Mapping[Run, Measured], run: Run) -> Measured:
 
 
 def _read(setting: str) -> dict[str, Any]:
-    return tomllib.loads(files("assets").joinpath("published", f"{setting}.toml").read_text(encoding="utf-8"))
+    data: dict[str, Any] = tomllib.loads(files("assets").joinpath("published", f"{setting}.toml").read_text("utf-8"))
+    return data
 
 
 def _case(figure: Mapping[str, Any], system: str | None = None) -> Case:
