@@ -233,16 +233,18 @@ COMMANDS: list[tuple[list[str], str]] = [
      "such file"),
     (["scenario", "schema", "more"], f"Got unexpected extra argument(s) (more){HELP}"),
     (["scenario", "list", "--json"], f"No such option: --json{HELP}"),
-    # trace
+    # reproduce
     (["reproduce"], f"Missing argument 'LIST|NAME'{HELP}"),
     (["reproduce", ""], f'nothing is called ""; there are {PUBLISHED}'),
     (["reproduce", "vllm"], f'nothing is called "vllm"; there are {PUBLISHED}'),
     (["reproduce", "list", "--trace", "late.jsonl"], "list plays no trace: --trace is for mooncake-hit-ratio"),
     (["reproduce", "seed-004", "--trace", "x"], "seed-004 plays no trace: --trace is for mooncake-hit-ratio"),
-    (["reproduce", "seed-004", "--jobs", "0"], "Invalid value for '--jobs': 0 is not in the range 1<=x<=256" + HELP),
+    (["reproduce", "seed-004", "--jobs", "0"],
+     f"Invalid value for '--jobs': Input should be greater than or equal to 1{HELP}"),
     (["reproduce", "mooncake-hit-ratio"], f"mooncake-hit-ratio needs --trace FILE: {WHICH}"),
     (["reproduce", "mooncake-hit-ratio", "--trace", "none"], f"none: {MISSING}"),
     (["reproduce", "mooncake-hit-ratio", "--trace", ""], EMPTY.format("--trace")),
+    # trace
     (["trace", "info"], f"Missing argument 'file'{HELP}"),
     (["trace", "info", ""], EMPTY.format("file")),
     (["trace", "info", "a\0"], f"Invalid value for 'file': a path has no null character{HELP}"),
