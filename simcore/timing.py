@@ -72,6 +72,7 @@ def make_timer(scenario: Scenario) -> StepTimer:
         compute_efficiency=timing.compute_efficiency or 1.0,
         bandwidth_efficiency=timing.bandwidth_efficiency or 1.0,
         overhead=timing.overhead or 0.0,
+        overhead_per_seq=timing.overhead_per_seq or 0.0,
         allreduce_latency=timing.allreduce_latency or 0.0,
     )
 
@@ -113,8 +114,8 @@ class RooflineTimer:
     """
 
     __slots__ = (
-        "_body", "_cached", "_copy", "_expand", "_fixed", "_head", "_link", "_pair", "_pair_expanded", "_shares",
-        "_state", "_swap", "_weights",
+        "_body", "_cached", "_copy", "_expand", "_fixed", "_head", "_link", "_pair", "_pair_expanded", "_seq",
+        "_shares", "_state", "_swap", "_weights",
     )  # fmt: skip
 
     def __init__(
@@ -126,6 +127,7 @@ class RooflineTimer:
         compute_efficiency: float = 1.0,
         bandwidth_efficiency: float = 1.0,
         overhead: float = 0.0,
+        overhead_per_seq: float = 0.0,
         allreduce_latency: float = 0.0,
     ) -> None:
         """Efficiencies are shares of the hardware's rates; times in seconds; `block`: bytes of one on each device.
@@ -162,6 +164,7 @@ class RooflineTimer:
         self._swap = block * TICKS_PER_SECOND / hardware.host_bandwidth if hardware.host_bandwidth else 0.0
 
         self._fixed, self._link = overhead * TICKS_PER_SECOND, 0.0
+        self._seq = overhead_per_seq * TICKS_PER_SECOND
         if count > 1:  # a ring: each device sends and receives all but its own share, twice
             activations = 2 * model.layers * model.hidden_size * max(DTYPE_BYTES[model.dtype], 2)
             self._link = activations * 2 * (count - 1) / count * (TICKS_PER_SECOND / hardware.peer_bandwidth)
@@ -179,7 +182,8 @@ class RooflineTimer:
         if self._expand:
             attention = min(attention, self._pair_expanded * scores + self._expand * keys)
         computing = self._body * tokens + self._head * seqs + attention
-        return round((moving if moving > computing else computing) + self._link * tokens + self._fixed)
+        working = moving if moving > computing else computing
+        return round(working + self._link * tokens + self._fixed + self._seq * seqs)
 
     def move_ticks(self, copies: int, swaps: int) -> Tick:
         """See `StepTimer.move_ticks`."""

@@ -18,6 +18,7 @@ from app.cli import (
     memory,
     policies,
     report,
+    reproduce,
     scenario,
     serve,
     simulate,
@@ -52,6 +53,7 @@ app.command("hits")(hits.hits)
 app.command("curve")(curve.curve)
 app.command("memory")(memory.memory)
 app.command("serve")(serve.serve)
+app.command("reproduce")(reproduce.reproduce)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(trace.app, name="trace")
 app.add_typer(attention.app, name="attention")

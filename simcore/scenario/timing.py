@@ -77,6 +77,13 @@ class TimingSection(Section):
         ge=0,
         le=3600,
     )
+    overhead_per_seq: float | None = key(
+        default_factory=_used_by("roofline", default=0.0),
+        help="What each sequence of a step adds to that, for sampling and bookkeeping one by one (roofline).",
+        unit="s",
+        ge=0,
+        le=3600,
+    )
     allreduce_latency: float | None = key(
         default_factory=_used_by("roofline", default=10e-6),
         help="Start of one of the two all-reduces of a layer where several devices share the model (roofline).",

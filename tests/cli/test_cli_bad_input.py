@@ -13,6 +13,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from app.cli import benchmark, main
+from simcore.experiment.published import NAMES
+from simcore.experiment.published.caches import WHICH
 from simcore.scenario.presets import preset_names
 
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
@@ -24,6 +26,7 @@ NAME = (
 )
 BLOCKS = "but must be a whole number from 2 to 1,000,000,000 (blocks)"
 SECTIONS = "name, seed, model, hardware, memory, scheduler, timing, workload, metrics"
+PUBLISHED = ", ".join(NAMES)
 PRESETS = ", ".join(preset_names("scenarios"))
 MISSING, IS_FOLDER = "cannot be read: no such file or directory", "cannot be read: is a directory"
 FORMATS = "kvscope, azure, burstgpt, mooncake, bailian, kv-cache-tester, vidur, servegen, llmservingsim"
@@ -250,6 +253,17 @@ COMMANDS: list[tuple[list[str], str]] = [
      "such file"),
     (["scenario", "schema", "more"], f"Got unexpected extra argument(s) (more){HELP}"),
     (["scenario", "list", "--json"], f"No such option: --json{HELP}"),
+    # reproduce
+    (["reproduce"], f"Missing argument 'LIST|NAME'{HELP}"),
+    (["reproduce", ""], f'nothing is called ""; there are {PUBLISHED}'),
+    (["reproduce", "vllm"], f'nothing is called "vllm"; there are {PUBLISHED}'),
+    (["reproduce", "list", "--trace", "late.jsonl"], "list plays no trace: --trace is for mooncake-hit-ratio"),
+    (["reproduce", "seed-004", "--trace", "x"], "seed-004 plays no trace: --trace is for mooncake-hit-ratio"),
+    (["reproduce", "seed-004", "--jobs", "0"],
+     f"Invalid value for '--jobs': Input should be greater than or equal to 1{HELP}"),
+    (["reproduce", "mooncake-hit-ratio"], f"mooncake-hit-ratio needs --trace FILE: {WHICH}"),
+    (["reproduce", "mooncake-hit-ratio", "--trace", "none"], f"none: {MISSING}"),
+    (["reproduce", "mooncake-hit-ratio", "--trace", ""], EMPTY.format("--trace")),
     # trace
     (["trace", "info"], f"Missing argument 'file'{HELP}"),
     (["trace", "info", ""], EMPTY.format("file")),

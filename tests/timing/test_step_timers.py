@@ -120,6 +120,12 @@ def test_roofline_efficiencies_and_overhead() -> None:
     assert seconds(roofline, 1, 1, 10, 10) == pytest.approx(slower + 0.125, rel=1e-9)
 
 
+def test_roofline_overhead_of_each_sequence() -> None:
+    bare = timer(model=TINY, hardware=SLOW, timing=BARE)
+    each = timer(model=TINY, hardware=SLOW, timing=BARE | {"overhead_per_seq": 0.25})
+    assert seconds(each, 3, 5, 10, 10) - seconds(bare, 3, 5, 10, 10) == pytest.approx(0.75, abs=1e-9)
+
+
 def test_roofline_with_tied_embeddings_reads_the_one_table() -> None:
     tied = timer(model=TINY | {"tied_embeddings": True}, hardware=SLOW, timing=BARE)
     untied = timer(model=TINY, hardware=SLOW, timing=BARE)
