@@ -29,7 +29,7 @@ CpuClock = Annotated[
     ),
 ]
 SHIPPED = "small-gqa"
-EXTRA = {"torch", "safetensors", "tokenizers", "scipy"}
+EXTRA = {"torch", "safetensors", "tokenizers", "jinja2", "scipy"}
 """What the extra `engine` brings."""
 
 

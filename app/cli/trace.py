@@ -1,19 +1,25 @@
-"""`kvscope trace`: what is in a trace."""
+"""`kvscope trace`: what is in a trace, a trace of a server's log, and traces for other tools."""
 
 import json
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from app.cli.engine import needs_engine
+from app.cli.output import mention
 from app.cli.paths import path_of
+from simcore.errors import InputError
+from simcore.export.folder import replacing
 
 app = typer.Typer()
 
 
 @app.callback()
 def trace() -> None:
-    """Look into traces of requests."""
+    """Look into traces of requests, make them of logs, and write them for other tools."""
 
 
 @app.command()
@@ -38,6 +44,55 @@ def info(
         typer.echo(json.dumps(facts, indent=2))
     else:
         _print(facts, workload.block)
+
+
+@app.command("from-log")
+@needs_engine()
+def from_log(
+    file: Annotated[Path, typer.Argument(parser=path_of, help="The log: a JSON object a line, plain or .gz.")],
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(parser=path_of, metavar="DIR", help="A folder with a tokenizer.json; not needed for token ids."),
+    ] = None,
+    salt: Annotated[
+        str | None,
+        typer.Option(help="Key of the hashes, for logs that are to share names; without it a random one, not kept."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=path_of, help="The trace to write; without it to standard output.")
+    ] = None,
+    hash_block: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65_536,
+            help="Name prompts by blocks of so many tokens, as `kvscope hits` wants; without it by "
+            "segments, which keep what outputs and later prompts have in common, too.",
+        ),
+    ] = None,
+    skip_bad_lines: Annotated[bool, typer.Option("--skip-bad-lines", help="Pass over and count broken lines.")] = False,
+) -> None:
+    """Make a trace of a server's request log, with the text hashed away."""
+    from simcore.workload.requestlog import hashed, read_log
+    from simcore.workload.traces.files import load
+
+    reader = None
+    if tokenizer is not None:
+        from engine.tokenizer import FolderTokenizer
+
+        reader = FolderTokenizer(tokenizer)
+        if not reader.has_template:
+            mention(f"{tokenizer} has no chat template: messages are joined as lines of role: content", err=True)
+    if out is not None and out.resolve() == file.resolve():
+        raise InputError(f"{out}: would be overwritten, and it is what is read; choose another name")
+    with ExitStack() as stack:
+        target = sys.stdout if out is None else stack.enter_context(replacing(out))
+        requests, skipped = read_log(load(file), reader, skip_bad_lines=skip_bad_lines)
+        for line in hashed(requests, salt, hash_block):
+            target.write(json.dumps(line, separators=(",", ":")) + "\n")
+    left_out = sum(not request.output_len for request in requests)
+    facts = f"{len(requests) - left_out:,} requests" + (f", {left_out:,} without output left out" if left_out else "")
+    mention(facts + (f", {skipped:,} broken lines passed over" if skipped else ""), err=True)
 
 
 def _print(facts: dict[str, Any], block: int | None) -> None:

@@ -244,6 +244,15 @@ COMMANDS: list[tuple[list[str], str]] = [
      f"unable to parse string as an integer{HELP}"),
     (["trace", "info", "number.csv", "--skip-bad-lines"], "number.csv: holds no request, all its lines are broken, "
      'the first is number.csv, line 2: GeneratedTokens must be a whole number from 0 to 2147483647, not "x"'),
+    (["trace", "from-log", "none.jsonl"], f"none.jsonl: {MISSING}"),
+    (["trace", "from-log", "key.jsonl"], "key.jsonl, line 1: it has none of prompt_token_ids, messages, prompt, its "
+     'keys are "arrival", "id", "prompt_len"'),
+    (["trace", "from-log", "key.jsonl", "--tokenizer", "folder"], "folder: has no tokenizer.json, so it is no "
+     "tokenizer in Hugging Face's layout"),
+    (["trace", "from-log", "key.jsonl", "--out", "./key.jsonl"], "key.jsonl: would be overwritten, and it is what is "
+     "read; choose another name"),
+    (["trace", "from-log", "key.jsonl", "--hash-block", "0"], "Invalid value for '--hash-block': Input should be "
+     f"greater than or equal to 1{HELP}"),
     # benchmark
     (["benchmark", "simulate", "--runs", "0"], "Invalid value for '--runs': Input should be greater than or equal to "
      f"1{HELP}"),
