@@ -253,6 +253,13 @@ COMMANDS: list[tuple[list[str], str]] = [
      "read; choose another name"),
     (["trace", "from-log", "key.jsonl", "--hash-block", "0"], "Invalid value for '--hash-block': Input should be "
      f"greater than or equal to 1{HELP}"),
+    (["trace", "convert", "late.jsonl"], f"Missing option '--to'{HELP}"),
+    (["trace", "convert", "late.jsonl", "--to", "csv"], "a trace can be written as one of kvscope, mooncake, vidur, "
+     'azure, not "csv"'),
+    (["trace", "convert", "late.jsonl", "--to", "vidur", "--out", "late.jsonl"], "late.jsonl: would be overwritten, "
+     "and it is what is read; choose another name"),
+    (["trace", "convert", "cha", "--to", "vidur"], 'no scenario preset is called "cha"; did you mean "chat"?'),
+    (["trace", "convert", "", "--to", "vidur"], f"Invalid value: a path must not be empty{HELP}"),
     # benchmark
     (["benchmark", "simulate", "--runs", "0"], "Invalid value for '--runs': Input should be greater than or equal to "
      f"1{HELP}"),
