@@ -39,7 +39,8 @@ def test_every_key_that_has_a_flag() -> None:
     found = flags(
         "chat", "hardware.count=2", "model.kv_dtype=float8", "scheduler.max_model_len=4000", "memory.utilization=0.8",
         "memory.prefix_caching=false", "scheduler.policy=priority", "scheduler.async_scheduling=true",
-        "scheduler.long_prefill_token_threshold=512", "scheduler.watermark=0.01", "scheduler.reserve_full_prompt=false", "scheduler.max_steps=9",
+        "scheduler.long_prefill_token_threshold=512", "scheduler.watermark=0.01", "scheduler.reserve_full_prompt=false",
+        "scheduler.max_steps=9",
     )  # fmt: skip
     assert found["--tensor-parallel-size"] == "2"
     assert found["--kv-cache-dtype"] == "fp8"
