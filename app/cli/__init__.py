@@ -12,6 +12,7 @@ from app.cli import (
     curve,
     generate,
     hits,
+    overlay,
     policies,
     scenario,
     simulate,
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.command("simulate")(simulate.simulate)
 app.command("validate")(validate.validate)
 app.command("calibrate")(calibrate.calibrate)
+app.command("overlay")(overlay.overlay)
 app.command("accuracy")(accuracy.accuracy)
 app.command("generate")(generate.generate)
 app.command("policies")(policies.policies)

@@ -87,8 +87,7 @@ def print_differences(title: str, rows: "Sequence[Difference]", console: Console
     table.title_justify = "left"
     for row in rows:
         difference = "-" if row.share is None else f"{row.share:+.1%}"
-        name = f"{LATENCIES.get(row.metric, row.metric.replace('_', ' '))} {row.statistic}".strip()
-        table.add_row(name, row.unit, f"{row.measured:,.4g}", f"{row.simulated:,.4g}", difference)
+        table.add_row(row.name, row.unit, f"{row.measured:,.4g}", f"{row.simulated:,.4g}", difference)
     (console or Console()).print(table)
 
 

@@ -274,14 +274,18 @@ class Difference:
     simulated: float
 
     @property
+    def name(self) -> str:
+        """As in `ttft.p99`."""
+        return f"{self.metric}.{self.statistic}" if self.statistic else self.metric
+
+    @property
     def share(self) -> float | None:
         """The simulation's error, as a share of what was measured."""
         return (self.simulated - self.measured) / self.measured if self.measured else None
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
-        name = f"{self.metric}.{self.statistic}".rstrip(".")
-        return {"metric": name, "unit": self.unit, "measured": self.measured, "simulated": self.simulated,
+        return {"metric": self.name, "unit": self.unit, "measured": self.measured, "simulated": self.simulated,
                 "difference": self.share}  # fmt: skip
 
 

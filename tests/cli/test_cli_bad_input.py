@@ -263,13 +263,20 @@ COMMANDS: list[tuple[list[str], str]] = [
     # calibrate
     (["calibrate", "--scenario", "chat"], "--scenario, --metrics and --hold-out go with --from, which names a server's "
      "benchmark"),
-    (["calibrate", "--from", "late.jsonl"], "--from needs --scenario: the model, hardware and scheduler that the server "
-     "was started with"),
+    (["calibrate", "--from", "late.jsonl"], "--from needs --scenario: the model, hardware and scheduler that the "
+     "server was started with"),
     (["calibrate", "--from", "none.json", "--scenario", "chat"], f"none.json: {MISSING}"),
     (["calibrate", "--from", "late.jsonl", "--scenario", "chat"], "late.jsonl: input_lens is missing: vllm bench serve "
      "writes it with --save-result --save-detailed"),
     (["calibrate", "--from", "late.jsonl", "--scenario", "chat", "--out", "late.jsonl"], "late.jsonl: would be "
      "overwritten, and it is what is read; choose another name"),
+    # overlay
+    (["overlay", "late.jsonl"], f"Missing option '--scenario'{HELP}"),
+    (["overlay", "none.json", "--scenario", "chat"], f"none.json: {MISSING}"),
+    (["overlay", "late.jsonl", "--scenario", "chat", "--chart", "a.pdf"], "a.pdf: a chart's name must end in .svg or "
+     ".png"),
+    (["overlay", "late.jsonl", "--scenario", "chat", "--out", "late.jsonl"], "late.jsonl: would be overwritten, and it "
+     "is what is read; choose another name"),
     # benchmark
     (["benchmark", "simulate", "--runs", "0"], "Invalid value for '--runs': Input should be greater than or equal to "
      f"1{HELP}"),

@@ -103,5 +103,5 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 0
     text = capsys.readouterr().out
     assert "pool of 700 blocks, as the server's metrics say" in text
-    assert "first token (TTFT) p99" in text
+    assert "ttft.p99" in text
     assert np.isfinite(known.seconds).all()
