@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from simcore.errors import InputError
 from simcore.memory.kinds import kinds_of, longest_held
+from simcore.scenario.calibration import Calibration
 from simcore.scenario.model import DTYPE_BYTES, Dtype, Model
 from simcore.scenario.scenario import Scenario
 
@@ -156,7 +157,7 @@ class PoolSize:
 
 
 def pool_size(scenario: Scenario) -> PoolSize:
-    """The pool as given in blocks, or as a server derives it: what the weights and a step leave of the memory.
+    """The pool as given in blocks, as a calibration measured it, or as a server derives it from weights and memory.
 
     Raises InputError where that is nothing, or where the numbers for it are missing.
     """
@@ -168,7 +169,7 @@ def pool_size(scenario: Scenario) -> PoolSize:
             f"{as_binary(model.state_bytes)}: take {fitting}, as vLLM does"
         )
     if scenario.memory.blocks is None:
-        blocks, lines = _derive(scenario, model)
+        blocks, lines = _measured(scenario) or _derive(scenario, model)
     else:
         blocks, lines = scenario.memory.blocks, [Line("pool", scenario.memory.blocks, "blocks", "as given")]
     longest = scenario.scheduler.max_model_len or model.max_model_len
@@ -187,6 +188,18 @@ def pool_size(scenario: Scenario) -> PoolSize:
     if tokens < longest:
         warnings.append(f"the pool holds {tokens:,} tokens, fewer than one sequence may have ({longest:,})")
     return PoolSize(blocks, tuple(lines), tuple(warnings))
+
+
+def _measured(scenario: Scenario) -> tuple[int, list[Line]] | None:
+    """As many tokens as the pool of the server had that the scenario is calibrated to, if its calibration says."""
+    if scenario.timing.calibration is None:
+        return None
+    known = Calibration.load(scenario.timing.calibration)
+    if known.blocks is None:
+        return None
+    blocks = max(known.blocks * known.block_size // scenario.memory.block_size, 2)
+    note = f"measured: {known.blocks:,} blocks of {known.block_size}, {scenario.timing.calibration.name}"
+    return blocks, [Line("pool", blocks, "blocks", note)]
 
 
 def _derive(scenario: Scenario, model: Model) -> tuple[int, list[Line]]:

@@ -16,6 +16,7 @@ from app.cli import (
     generate,
     hits,
     memory,
+    overlay,
     policies,
     report,
     reproduce,
@@ -43,6 +44,7 @@ app.command("simulate")(simulate.simulate)
 app.command("report")(report.report)
 app.command("validate")(validate.validate)
 app.command("calibrate")(calibrate.calibrate)
+app.command("overlay")(overlay.overlay)
 app.command("accuracy")(accuracy.accuracy)
 app.command("generate")(generate.generate)
 app.command("complexity")(complexity.complexity)

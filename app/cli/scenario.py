@@ -7,6 +7,7 @@ from typing import Annotated, get_args
 
 import typer
 
+from app.cli.output import mention
 from app.cli.paths import path_of
 from app.cli.policies import Policies, load_policies
 from simcore.errors import InputError
@@ -16,7 +17,7 @@ app = typer.Typer()
 
 @app.callback()
 def scenario() -> None:
-    """Start a scenario, check it, and look up its keys and presets."""
+    """Start a scenario, check it, look up its keys and presets, and set a server up as it says."""
 
 
 @app.command()
@@ -71,6 +72,28 @@ def check(
     typer.echo(str(pool))
     for warning in pool.warnings:
         typer.echo(f"warning: {warning}", err=True)
+
+
+@app.command()
+def flags(
+    scenario: Annotated[str, typer.Argument(help="A scenario's TOML file, or the name of one that comes along.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: memory.blocks=4096.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Print how vLLM is started with the scenario's memory and scheduler, and what no flag can say."""
+    from app.cli.simulate import load_scenario
+    from simcore.export.vllm import serve_flags
+
+    found = serve_flags(load_scenario(scenario, list(overrides or ())))
+    if as_json:
+        document = {"model": found.model, "flags": dict(found.flags), "unsaid": found.unsaid}
+        typer.echo(json.dumps(document, indent=2))
+        return
+    typer.echo(str(found))
+    for sentence in found.unsaid:
+        mention(sentence, err=True)
 
 
 @app.command()

@@ -1,13 +1,16 @@
 """Results as tables for people."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
 from simcore import Results
+
+if TYPE_CHECKING:
+    from simcore.experiment.measured import Difference
 
 LATENCIES = {
     "queue": "waiting",
@@ -75,6 +78,17 @@ def _facts(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
         "pool",
         f"{stored} holds tokens, {reserved} is reserved, {internal} is lost inside blocks{between}, on average",
     )
+
+
+def print_differences(title: str, rows: "Sequence[Difference]", console: Console | None = None) -> None:
+    """A server's numbers beside a simulation's."""
+    numbers = (Column(name, justify="right") for name in ("measured", "simulated", "difference"))
+    table = Table(Column(""), Column("unit"), *numbers, box=SIMPLE_HEAD, padding=(0, 2, 0, 0), title=title)
+    table.title_justify = "left"
+    for row in rows:
+        difference = "-" if row.share is None else f"{row.share:+.1%}"
+        table.add_row(row.name, row.unit, f"{row.measured:,.4g}", f"{row.simulated:,.4g}", difference)
+    (console or Console()).print(table)
 
 
 def _number(value: float | None, form: str) -> str:

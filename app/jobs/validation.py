@@ -35,7 +35,7 @@ FILES = (
 PACKAGES = ("kvscope", "torch", "numpy", "safetensors")
 SHIPPED = ("small-gqa", "small-mha", "small-mqa")
 """The models that come along; the first is the one to take without a choice."""
-EXTRA = {"torch", "safetensors", "tokenizers", "scipy"}
+EXTRA = {"torch", "safetensors", "tokenizers", "jinja2"}
 """What the extra `engine` brings."""
 TELL_EVERY = 0.1
 """s between two messages."""

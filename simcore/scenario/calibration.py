@@ -26,8 +26,17 @@ class Calibration(Section):
     device: str = key(help="What it ran on.")
     software: str = key("", help="Versions, and which path decode took.")
     block_size: int = key(help="Tokens of a block of its cache.", unit="tokens", ge=1, le=65_536)
+    blocks: int | None = key(
+        None,
+        help="Blocks of the pool of the server that was measured, the null block included: the pool of a scenario that "
+        "uses the calibration and does not give memory.blocks.",
+        unit="blocks",
+        ge=2,
+        le=1_000_000_000,
+    )
     tokens: list[int] = key(help="Rising numbers of tokens in a step, from 1.", unit="tokens")
     seconds: list[float] = key(help="What a step of so many tokens takes; straight lines between.", unit="s")
+    delay: float = _seconds("Between client and server, there and back: clients measured it, no simulation has it.")
     per_row: float = _seconds("For each sequence of the step.")
     per_decode_key: float = _seconds("For each key that a decode row looks at.")
     per_chunk: float = _seconds("For each chunk.")
@@ -59,4 +68,4 @@ class Calibration(Section):
         """As `load` reads it."""
         import tomli_w
 
-        return tomli_w.dumps(self.model_dump(mode="json"))
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))

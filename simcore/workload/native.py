@@ -26,16 +26,23 @@ def write_native(workload: Workload, path: Path) -> None:
     arrivals, no prompt or output tokens, other parts of a segment than its beginning) and for a file that cannot be
     written.
     """
-    problem = _inexpressible(workload)
-    if problem:
+    if problem := _inexpressible(workload):
         raise InputError(f'"{path}" cannot be written in the format kvscope, which has no way to say {problem}.')
-    hashed = _hashed(workload)
     try:
         with _create(path) as file:
-            for row in range(len(workload)):
-                file.write(json.dumps(_line(workload, row, hashed), separators=(",", ":")) + "\n")
+            for line in native_lines(workload):
+                file.write(line + "\n")
     except OSError as error:
         raise InputError(f'"{path}" cannot be written: {error.strerror}.') from error
+
+
+def native_lines(workload: Workload) -> Iterator[str]:
+    """The lines of the file. Raises InputError as `write_native` does."""
+    if problem := _inexpressible(workload):
+        raise InputError(f"the format kvscope has no way to say {problem}")
+    hashed = _hashed(workload)
+    for row in range(len(workload)):
+        yield json.dumps(_line(workload, row, hashed), separators=(",", ":"))
 
 
 @contextmanager

@@ -278,6 +278,39 @@ COMMANDS: list[tuple[list[str], str]] = [
      f"unable to parse string as an integer{HELP}"),
     (["trace", "info", "number.csv", "--skip-bad-lines"], "number.csv: holds no request, all its lines are broken, "
      'the first is number.csv, line 2: GeneratedTokens must be a whole number from 0 to 2147483647, not "x"'),
+    (["trace", "from-log", "none.jsonl"], f"none.jsonl: {MISSING}"),
+    (["trace", "from-log", "key.jsonl"], "key.jsonl, line 1: it has none of prompt_token_ids, messages, prompt, its "
+     'keys are "arrival", "id", "prompt_len"'),
+    (["trace", "from-log", "key.jsonl", "--tokenizer", "folder"], "folder: has no tokenizer.json, so it is no "
+     "tokenizer in Hugging Face's layout"),
+    (["trace", "from-log", "key.jsonl", "--out", "./key.jsonl"], "key.jsonl: would be overwritten, and it is what is "
+     "read; choose another name"),
+    (["trace", "from-log", "key.jsonl", "--hash-block", "0"], "Invalid value for '--hash-block': Input should be "
+     f"greater than or equal to 1{HELP}"),
+    (["trace", "convert", "late.jsonl"], f"Missing option '--to'{HELP}"),
+    (["trace", "convert", "late.jsonl", "--to", "csv"], "a trace can be written as one of kvscope, mooncake, vidur, "
+     'azure, not "csv"'),
+    (["trace", "convert", "late.jsonl", "--to", "vidur", "--out", "late.jsonl"], "late.jsonl: would be overwritten, "
+     "and it is what is read; choose another name"),
+    (["trace", "convert", "cha", "--to", "vidur"], 'no scenario preset is called "cha"; did you mean "chat"?'),
+    (["trace", "convert", "", "--to", "vidur"], f"Invalid value: a path must not be empty{HELP}"),
+    # calibrate
+    (["calibrate", "--scenario", "chat"], "--scenario, --metrics and --hold-out go with --from, which names a server's "
+     "benchmark"),
+    (["calibrate", "--from", "late.jsonl"], "--from needs --scenario: the model, hardware and scheduler that the "
+     "server was started with"),
+    (["calibrate", "--from", "none.json", "--scenario", "chat"], f"none.json: {MISSING}"),
+    (["calibrate", "--from", "late.jsonl", "--scenario", "chat"], "late.jsonl: input_lens is missing: vllm bench serve "
+     "writes it with --save-result --save-detailed"),
+    (["calibrate", "--from", "late.jsonl", "--scenario", "chat", "--out", "late.jsonl"], "late.jsonl: would be "
+     "overwritten, and it is what is read; choose another name"),
+    # overlay
+    (["overlay", "late.jsonl"], f"Missing option '--scenario'{HELP}"),
+    (["overlay", "none.json", "--scenario", "chat"], f"none.json: {MISSING}"),
+    (["overlay", "late.jsonl", "--scenario", "chat", "--chart", "a.pdf"], "a.pdf: a chart's name must end in .svg or "
+     ".png"),
+    (["overlay", "late.jsonl", "--scenario", "chat", "--out", "late.jsonl"], "late.jsonl: would be overwritten, and it "
+     "is what is read; choose another name"),
     # benchmark
     (["benchmark", "simulate", "--runs", "0"], "Invalid value for '--runs': Input should be greater than or equal to "
      f"1{HELP}"),
