@@ -255,6 +255,7 @@ class Bars(Series):
         for bars in self.chart.bars_of:  # a new series makes those before it narrower
             bars.dress()
         self.chart.plot.getAxis("bottom").setTicks([list(enumerate(self.labels))])
+        self.chart.plot.setXRange(-0.6, max(len(self.labels), 1) - 0.4, padding=0)
         self.chart.touched()
 
     def dress(self) -> None:
