@@ -33,6 +33,7 @@ app = typer.Typer(no_args_is_help=True)
 def _attention() -> None:
     """What attention takes in its forms, where memory ends, and what helps."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; two threads spin otherwise
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or torch's profiler tells of its beginning and its end
 
 
 @app.command()
