@@ -17,7 +17,7 @@ import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter, process_time
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias
 from weakref import finalize
 
 import torch
@@ -164,6 +164,10 @@ class Stopwatch:
         self._events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if self._device.type == "cuda" else []
         self.tool = "CUDA events, process_time" if self._events else "perf_counter, process_time"
 
+    def by(self, clock: "Clock") -> float:
+        """s by one clock."""
+        return self.cpu if clock == "cpu" else self.wall
+
     def __enter__(self) -> Self:
         self._begun_cpu = process_time()
         if self._events:
@@ -179,6 +183,9 @@ class Stopwatch:
         else:
             self.wall = perf_counter() - self._begun
         self.cpu = process_time() - self._begun_cpu
+
+
+Clock: TypeAlias = Literal["wall", "cpu"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +215,10 @@ class Timing:
     wall: Times
     cpu: Times
     tool: str
+
+    def by(self, clock: "Clock") -> Times:
+        """The times of one clock."""
+        return self.cpu if clock == "cpu" else self.wall
 
 
 def timed(

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from engine.labs.attention import Row, Size
     from engine.labs.compare import Comparison
     from engine.labs.remedies import Answers, Remedy
-    from engine.meter import Times
+    from engine.meter import Clock, Times
 
 KIB, MIB = 1 << 10, 1 << 20
+CpuClock = Annotated[
+    bool, typer.Option("--cpu-clock", help="Time by what the process worked: for a CPU that others use too.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the random numbers that are attended to.")]
 app = typer.Typer(no_args_is_help=True)
@@ -33,6 +36,7 @@ app = typer.Typer(no_args_is_help=True)
 def _attention() -> None:
     """What attention takes in its forms, where memory ends, and what helps."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; two threads spin otherwise
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or torch's profiler tells of its beginning and its end
 
 
 @app.command()
@@ -58,9 +62,11 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(parser=path_of, metavar="FILE.csv", help="Write what the plots show as CSV.")
     ] = None,
+    cpu_clock: CpuClock = False,
     as_json: AsJson = False,
 ) -> None:
     """Standard, paged and block-local attention of one head: time, peak memory, memory per block, difference."""
+    clock = _clock(cpu_clock, device)
     if block != "auto" and not (block.isascii() and block.isdecimal()):
         raise InputError(f'--block must be a whole number of tokens, or auto, not "{block}"')
     if memory_limit is not None and block != "auto":
@@ -85,7 +91,7 @@ def compare(
     if limit is not None:
         foreseen = lab.block_peak(tokens, dim, found.block, backend=backend)
         mention(f"the largest block that fits into {as_binary(limit)}: {as_binary(foreseen)} at most, by prediction")
-    _print_comparison(found)
+    _print_comparison(found, clock)
 
 
 def _comparison(found: "Comparison") -> dict[str, Any]:
@@ -113,16 +119,17 @@ def _comparison(found: "Comparison") -> dict[str, Any]:
     }
 
 
-def _print_comparison(found: "Comparison") -> None:
+def _print_comparison(found: "Comparison", clock: "Clock") -> None:
     from engine.labs.compare import REPORTED_PEAKS, REPORTED_SAVED
 
     rows = []
     for form, measured in found.forms.items():
-        low, high = measured.timing.wall.spread
+        times = measured.timing.by(clock)
+        low, high = times.spread
         rows.append(
             (
                 form,
-                f"{measured.timing.wall.median * 1e3:.3f}",
+                f"{times.median * 1e3:.3f}",
                 f"{low * 1e3:.3f}-{high * 1e3:.3f}",
                 f"{measured.peak / KIB:,.1f}",
                 "" if form == "standard" else f"{-found.saved(form):.1%}",
@@ -166,9 +173,11 @@ def benchmark(
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, max=10_000, help="Passes that are timed at most.")] = 100,
     seconds: Annotated[float, typer.Option(min=0, help="After which a row is timed no more.")] = 3.0,
+    cpu_clock: CpuClock = False,
     as_json: AsJson = False,
 ) -> None:
     """Standard attention forward and backward: times, memory before backward, and where memory ends."""
+    clock = _clock(cpu_clock, device)
     limit = None if memory_limit is None else round(memory_limit * (1 << 30))
     with needs_engine():
         from engine.labs import attention as lab
@@ -188,7 +197,7 @@ def benchmark(
                 rows = list(
                     lab.benchmark(
                         sizes, device=device, backward=backward, limit=limit, repeats=repeats, seconds=seconds,
-                        progress=progress,
+                        clock=clock, progress=progress,
                     )
                 )  # fmt: skip
         if as_json:
@@ -303,9 +312,11 @@ def remedies(
     model: Annotated[str, typer.Option(metavar="DIR", help="Who is asked with sparse attention.")] = "small-gqa",
     device: Device = "cpu",
     repeats: Annotated[int, typer.Option(min=1, max=10_000, help="Times that each remedy is timed.")] = 5,
+    cpu_clock: CpuClock = False,
     as_json: AsJson = False,
 ) -> None:
     """Flash attention, checkpointing, sequence parallelism and sparse patterns: what each saves, and what it costs."""
+    clock = _clock(cpu_clock, device)
     with needs_engine():
         from engine.checkpoint import find, load
         from engine.labs import remedies as lab
@@ -315,7 +326,7 @@ def remedies(
         with shown("measured") as progress:
             found = list(
                 lab.remedies(
-                    work, device=device, repeats=repeats, progress=progress,
+                    work, device=device, repeats=repeats, clock=clock, progress=progress,
                     note=lambda sentence: mention(sentence, err=True),
                 )
             )  # fmt: skip
@@ -349,6 +360,12 @@ def _print_remedies(found: "Sequence[Remedy]", asked: "Sequence[Answers]") -> No
     mention("\nRight answers of a small model that was trained with attention to all tokens:")
     tasks = list(asked[0].right)
     print_table(("", *tasks), [(each.name, *(f"{each.right[task]:.1%}" for task in tasks)) for each in asked])
+
+
+def _clock(cpu: bool, device: str) -> "Clock":
+    if cpu and device != "cpu":
+        raise InputError(f"--cpu-clock times work on the CPU, and device is {device}")
+    return "cpu" if cpu else "wall"
 
 
 def _times(times: "Times | None") -> dict[str, Any] | None:

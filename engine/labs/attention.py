@@ -17,7 +17,7 @@ from torch import Tensor
 
 from engine.device import find_device
 from engine.labs.progress import Progress, silent
-from engine.meter import Stopwatch, StorageMeter, Times
+from engine.meter import Clock, Stopwatch, StorageMeter, Times
 from simcore.geometry import RUNTIME_BYTES, as_binary
 from simcore.scenario.hardware import HardwareSection
 
@@ -199,10 +199,11 @@ def benchmark(
     limit: int | None = None,
     repeats: int = REPEATS,
     seconds: float = SECONDS,
+    clock: Clock = "wall",
     seed: int = 0,
     progress: Progress = silent,
 ) -> Iterator[Row]:
-    """Measure each size, as they come. Times are the device's own, bytes what its allocator hands out.
+    """Measure each size, as they come: times by a clock, bytes by what the allocator hands out.
 
     limit: bytes that a row may take by prediction; those that would take more are skipped. None: on a GPU all are
     tried, on a CPU see `cpu_limit`. Raises InputError.
@@ -219,7 +220,7 @@ def benchmark(
             yield Row(size, "skipped", 0, 0, note=note)
             continue
         try:
-            row = _measure(size, where, backward, repeats, seconds, seed)
+            row = _measure(size, where, backward, repeats, seconds, clock, seed)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -241,7 +242,9 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
-def _measure(size: Size, device: torch.device, backward: bool, repeats: int, seconds: float, seed: int) -> Row:
+def _measure(
+    size: Size, device: torch.device, backward: bool, repeats: int, seconds: float, clock: Clock, seed: int
+) -> Row:
     generator = torch.Generator().manual_seed(seed)
 
     def draw() -> Tensor:
@@ -275,7 +278,7 @@ def _measure(size: Size, device: torch.device, backward: bool, repeats: int, sec
             back(out)
         del out
         peak = torch.cuda.max_memory_allocated(device)
-    times = _times(forward, back, device, backward, repeats, seconds)
+    times = _times(forward, back, device, backward, repeats, seconds, clock)
     return Row(size, "fits", held, peak, *times)
 
 
@@ -286,6 +289,7 @@ def _times(
     backward: bool,
     repeats: int,
     seconds: float,
+    clock: Clock,
 ) -> tuple[Times, Times | None]:
     """Seconds of forward passes and of backward passes, as often as there is time for."""
 
@@ -293,10 +297,10 @@ def _times(
         with Stopwatch(device) as ahead:
             out = forward()
         if not backward:
-            return ahead.wall, 0.0
+            return ahead.by(clock), 0.0
         with Stopwatch(device) as behind:
             back(out)
-        return ahead.wall, behind.wall
+        return ahead.by(clock), behind.by(clock)
 
     measured = [once()]
     if sum(measured[0]) * WARMUPS < seconds:  # what takes longer has warmed up by now, and counts

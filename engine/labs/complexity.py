@@ -354,7 +354,7 @@ def _why(found: Complexity, way: Way, quantity: Quantity, symbol: Symbol, fits: 
     if way == "checkpointing" and quantity == "flops":
         sentences.append(
             f"Checkpointing takes {found.ratio('flops'):.2f} times training's and not twice: backward costs two "
-            "forward passes, and one is added to three."
+            "forward passes (of fused attention two and a half), and one is added to them."
         )
     if way == "checkpointing" and quantity == "seconds":
         sentences.append(f"Checkpointing takes {found.ratio('seconds'):.2f} times training's.")

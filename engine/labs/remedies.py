@@ -27,7 +27,7 @@ from engine.device import find_device
 from engine.labs.accuracy import accuracy, exam
 from engine.labs.attention import written_out
 from engine.labs.progress import Progress, silent
-from engine.meter import CudaMeter, ProfilerMeter, StorageMeter, Times, timed
+from engine.meter import Clock, CudaMeter, ProfilerMeter, StorageMeter, Times, timed
 from simcore.errors import InputError
 
 PATIENCE = 120.0
@@ -94,6 +94,7 @@ def remedies(
     *,
     device: str = "cpu",
     repeats: int = 5,
+    clock: Clock = "wall",
     seed: int = 0,
     note: Callable[[str], None] = lambda _: None,
     progress: Progress = silent,
@@ -111,9 +112,9 @@ def remedies(
     outputs = _outputs(layers["standard"], x, work.layers)
     for number, (name, layer) in enumerate(layers.items()):
         progress(number / total, name)
-        yield _measure(name, layer, x, work.layers, repeats, where, outputs)
+        yield _measure(name, layer, x, work.layers, repeats, clock, where, outputs)
     progress((total - 1) / total, "sequence parallel")
-    yield _parallel(work, where, repeats, seed, [each.cpu() for each in outputs], note)
+    yield _parallel(work, where, repeats, clock, seed, [each.cpu() for each in outputs], note)
 
 
 def answers(
@@ -183,11 +184,18 @@ def _error(found: Tensor, expected: Tensor) -> float:
 
 
 def _measure(
-    name: str, layer: Step, x: Tensor, layers: int, repeats: int, device: torch.device, expected: Sequence[Tensor]
+    name: str,
+    layer: Step,
+    x: Tensor,
+    layers: int,
+    repeats: int,
+    clock: Clock,
+    device: torch.device,
+    expected: Sequence[Tensor],
 ) -> Remedy:
     errors = [_error(*pair) for pair in zip(_outputs(layer, x, layers), expected, strict=True)]
     held, peak, tool = _bytes(layer, x, layers, device)
-    forward, both = _times(layer, x, layers, repeats, device)
+    forward, both = _times(layer, x, layers, repeats, clock, device)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return Remedy(name, where, held, peak, tool, forward, both, *errors)
 
@@ -204,10 +212,13 @@ def _bytes(layer: Step, x: Tensor, layers: int, device: torch.device) -> tuple[i
     return held, meter.peak, meter.tool
 
 
-def _times(layer: Step, x: Tensor, layers: int, repeats: int, device: torch.device) -> tuple[Times, Times]:
+def _times(
+    layer: Step, x: Tensor, layers: int, repeats: int, clock: Clock, device: torch.device
+) -> tuple[Times, Times]:
     with torch.no_grad():
         forward = timed(partial(_run, layer, x, layers), repeats=repeats, device=device)
-    return forward.wall, timed(partial(_both, layer, x, layers), repeats=repeats, device=device).wall
+    both = timed(partial(_both, layer, x, layers), repeats=repeats, device=device)
+    return forward.by(clock), both.by(clock)
 
 
 # Sequence parallelism: each process has a part of the sequence. In each layer it is given the keys and values of those
@@ -232,6 +243,7 @@ def _parallel(
     work: Work,
     device: torch.device,
     repeats: int,
+    clock: Clock,
     seed: int,
     expected: Sequence[Tensor],
     note: Callable[[str], None],
@@ -248,7 +260,8 @@ def _parallel(
         meeting = (Path(folder) / "meeting").as_uri()
         threads = max(torch.get_num_threads() // count, 1)
         ranks = [
-            pool.submit(_rank, rank, count, backend, meeting, work, repeats, seed, threads) for rank in range(count)
+            pool.submit(_rank, rank, count, backend, meeting, work, repeats, clock, seed, threads)
+            for rank in range(count)
         ]
         shares = [future.result() for future in ranks]
     found = [torch.cat([torch.from_numpy(getattr(share, name)) for share in shares], 1) for name in ("out", "gradient")]
@@ -266,7 +279,7 @@ def _parallel(
 
 
 def _rank(
-    rank: int, count: int, backend: str, meeting: str, work: Work, repeats: int, seed: int, threads: int
+    rank: int, count: int, backend: str, meeting: str, work: Work, repeats: int, clock: Clock, seed: int, threads: int
 ) -> _Share:
     """One process."""
     from datetime import timedelta
@@ -290,7 +303,7 @@ def _rank(
 
         out, gradient = _outputs(layer, x, work.layers)
         held, peak, tool = _bytes(layer, x, work.layers, device)
-        forward, both = _times(layer, x, work.layers, repeats, device)
+        forward, both = _times(layer, x, work.layers, repeats, clock, device)
         return _Share(held, peak, tool, forward, both, out.cpu().numpy(), gradient.cpu().numpy())
     finally:
         dist.destroy_process_group()

@@ -246,6 +246,7 @@ def test_pages_are_walked_through(folder: Path, capsys: pytest.CaptureFixture[st
     assert "block table: 1 2 4 5" in lines
     assert "block table: 1 2 3 6" in lines
     assert "pages 6 pages of 4 tokens, 12.00 KiB: 18 tokens stored, 6 slots empty" in lines
+    assert "computed 16 tokens, each once; 92 if nothing were stored" in lines  # 10 + 2 x 3; 2 x (10 + 11 + 12 + 13)
     assert "shared 2 pages among samples; pages of their own would be 2 pages more" in lines
     assert "contiguous 64.00 KiB if 64 tokens were reserved for each of 2 samples: 5.3 times as much" in lines
 

@@ -125,6 +125,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["benchmark", "--lengths", "0"], "--lengths must be whole numbers from 1 to 1,048,576 with commas"),
         (["benchmark", "--predict", "gtx"], 'no hardware preset is called "gtx"'),
         (["benchmark", "--device", "tpu"], 'device is "tpu", but must be cpu, cuda or cuda:N'),
+        (["benchmark", "--cpu-clock", "--device", "cuda"], "--cpu-clock times work on the CPU, and device is cuda"),
         (["remedies", "--length", "7"], "7 tokens cannot be split evenly over 2 processes"),
         (["remedies", "--model", "none"], "none"),
     ],
