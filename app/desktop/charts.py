@@ -544,6 +544,8 @@ class Chart(QFrame):
     def logarithmic(self, *, x: bool = False, y: bool = False) -> None:
         """Axes in powers of ten."""
         self.plot.setLogMode(x=x, y=y)
+        for side, powers in (("bottom", x), ("left", y)):
+            self.plot.getAxis(side).setStyle(maxTickLevel=0 if powers else 1)
 
     def select(self, start: float, end: float) -> None:
         """Select a range of x, which can then be dragged; `region_changed` tells."""
