@@ -476,8 +476,8 @@ class Labs(Page):
     title = "Labs"
     icon = "labs"
     about = (
-        "What attention costs in its forms, what a small model looks at, which sizes fit into a GPU, how cost grows with "
-        "tokens and layers: measured on this machine, beside what the documents say."
+        "What attention costs in its forms, what a small model looks at, which sizes fit into a GPU, how cost grows "
+        "with tokens and layers: measured on this machine, beside what the documents say."
     )
 
     def __init__(self, context: Context) -> None:
