@@ -259,11 +259,11 @@ def test_theme_and_place_are_restored(make_window: Callable[[], MainWindow], qtb
     first = make_window()
     qtbot.keyClick(first, Qt.Key.Key_T, CTRL | SHIFT)
     assert theme.current() is theme.LIGHT
-    first.resize(900, 640)
+    first.resize(760, 640)
     first.close()
     assert settings.settings().value("theme") == "light"
     second = MainWindow(RecordedSession)
-    assert (second.width(), second.height()) == (900, 640)
+    assert (second.width(), second.height()) == (760, 640)
     second.deleteLater()
 
 
