@@ -232,7 +232,10 @@ class Transport(QFrame):
         of = f" of {progress.requests:,}" if progress.requests else ""
         self.where.setText(f"<b>{progress.time:,.2f} s</b> &nbsp; step {progress.step:,}")
         speed = f"{progress.speed:.3g}x, {progress.steps_per_second:,.0f} steps/s" if progress.speed else "standing"
-        self.achieved.setText(f"{progress.done:,}{of} requests   {speed}")
+        text = f"{speed}   {progress.done:,}{of} requests"
+        room = max(self.achieved.width(), 60)
+        self.achieved.setText(self.achieved.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room))
+        self.achieved.setToolTip(text)
 
     def _dress(self) -> None:
         self.main.setIcon(theme.icon(self._icon, "on_accent"))

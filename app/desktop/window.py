@@ -289,6 +289,7 @@ class MainWindow(QMainWindow):
             self.form = Form(self.document)
             layout.addWidget(self.form)
             self.form.show()
+            self.resizeDocks([self.dock], [self.inspector.minimumWidth()], Qt.Orientation.Horizontal)
 
     # Actions and menus
 
@@ -494,6 +495,8 @@ class MainWindow(QMainWindow):
         return opened
 
     def _open(self, path: Path) -> bool:
+        if path.suffix == ".py":
+            raise InputError(f"{path}: is code, which the window runs for nobody; kvscope simulate --policy takes it")
         match kind_of(path):
             case "scenario":
                 if not self.may_leave():

@@ -214,6 +214,11 @@ def test_a_full_disk_or_a_broken_file_is_a_sentence(
     said = answer("OK")
     assert not window.open_path(tmp_path / "gone.toml")
     assert "no such file" in said[0]
+    policy = tmp_path / "policy.py"
+    policy.touch()
+    said = answer("OK")
+    assert not window.open_path(policy)
+    assert "is code" in said[0]
     assert window.document.valid
 
 
