@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from app.desktop.pages import PAGES
@@ -76,6 +77,27 @@ def session_maker() -> "Callable[[QWidget], Session] | None":
     return made
 
 
+def tell_of_errors(window: "QWidget") -> None:
+    """From now on an error that nobody foresaw is told in a box, and the window goes on."""
+    from app.desktop.dialogs import complain
+
+    telling = False
+
+    def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        nonlocal telling
+        sys.__excepthook__(kind, error, trace)
+        if telling or not isinstance(error, Exception):
+            return
+        telling = True
+        try:
+            sentence = f"This should not have happened, and the window goes on.\n\n{kind.__name__}: {error}"
+            complain(window, "An error of the program", sentence)
+        finally:
+            telling = False
+
+    sys.excepthook = tell
+
+
 def _run(file: Path | None, theme_name: str | None, page: str) -> int:
     import signal
 
@@ -94,6 +116,7 @@ def _run(file: Path | None, theme_name: str | None, page: str) -> int:
     app.setWindowIcon(theme.icon("live", "accent"))
     app.styleHints().colorSchemeChanged.connect(lambda _scheme: theme.themes.follow())
     window = MainWindow(session_maker())
+    tell_of_errors(window)
     if theme_name:
         window.use_theme(theme_name)
     window.show_page(page) or window.show_page("home")
