@@ -32,10 +32,10 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 KILLER = '''
 import os, signal
 from dataclasses import dataclass
-from simcore.policies.eviction import LRU
+from simcore.policies.eviction.random import RandomChoice
 
 @dataclass
-class Killer(LRU):
+class Killer(RandomChoice):
     """Kills its process, once or always."""
 
     name = "killer"
@@ -123,9 +123,10 @@ def test_a_damaged_file_is_done_again(damage: bytes, tmp_path: Path) -> None:
     watcher = Counted()
     assert_equal(sweep(store=tmp_path, watcher=watcher), first)
     assert watcher.done == 1
-    assert re.sub(rb'"(worker|cpu_s)": [^,}]*', b"", files[7].read_bytes())[100:] == re.sub(
-        rb'"(worker|cpu_s)": [^,}]*', b"", whole
-    )[100:]
+    assert (
+        re.sub(rb'"(worker|cpu_s)": [^,}]*', b"", files[7].read_bytes())[100:]
+        == re.sub(rb'"(worker|cpu_s)": [^,}]*', b"", whole)[100:]
+    )
 
 
 def test_a_number_that_was_changed_is_noticed(tmp_path: Path) -> None:
@@ -141,28 +142,23 @@ def test_a_worker_that_is_killed_once_costs_nothing(tmp_path: Path) -> None:
     once = f"try: os.mkdir({str(tmp_path / 'killed')!r})\n        except FileExistsError: return"
     policy.write_text(KILLER.format(how=once), encoding="utf-8")
     watcher = Counted()
-    vary = {"memory.eviction": ["lru", "killer"], "memory.blocks": [200, 210, 220]}
+    vary = {"memory.eviction": ["random", "killer"], "memory.blocks": [200, 210, 220]}
     scenario = Scenario.preset("default", SMALL)
-    compare(scenario, replications=1, jobs=1)
-    from simcore import load_policy
-
-    load_policy(policy)
     comparison = compare(scenario, vary, 3, jobs=2, policies=[policy], progress=watcher)
     assert set(comparison.runs["status"]) == {"done"}
     assert 1 <= watcher.again <= 2
-    lru, killer = (comparison.runs.filter(pl.col("memory.eviction") == name)["ttft.mean"] for name in ("lru", "killer"))
-    assert lru.to_list() == killer.to_list(), "it is LRU after all"
+    random, killer = (
+        comparison.runs.filter(pl.col("memory.eviction") == name)["ttft.mean"] for name in ("random", "killer")
+    )
+    assert random.to_list() == killer.to_list(), "it is the same policy after all"
 
 
 @posix
 def test_a_run_that_kills_its_worker_fails_alone(tmp_path: Path) -> None:
     policy = tmp_path / "killer.py"
     policy.write_text(KILLER.format(how="if setting.capacity != 209: return"), encoding="utf-8")
-    from simcore import load_policy
-
-    load_policy(policy)
     scenario = Scenario.preset("default", SMALL)
-    vary = {"memory.eviction": ["lru", "killer"], "memory.blocks": [200, 210, 220]}
+    vary = {"memory.eviction": ["random", "killer"], "memory.blocks": [200, 210, 220]}
     runs = compare(scenario, vary, 2, jobs=2, policies=[policy]).runs
     bad = (pl.col("memory.eviction") == "killer") & (pl.col("memory.blocks") == 210)
     assert set(runs.filter(bad)["status"]) == {FAILED}
@@ -275,7 +271,7 @@ def test_a_cluster_loses_a_worker(tmp_path: Path) -> None:
 
 def test_no_cluster_answers() -> None:
     pytest.importorskip("distributed")
-    with pytest.raises(InputError, match="no scheduler of a Dask cluster answers at tcp://127.0.0.1:9"):
+    with pytest.raises(InputError, match="no scheduler of a Dask cluster answers"):
         sweep(cluster="tcp://127.0.0.1:9")
 
 

@@ -84,7 +84,9 @@ def test_a_real_difference_is_found() -> None:
         low, high = (list(comparison.values(setting, "queue.mean").values()) for setting in experiment.settings)
         differences += [more - less for less, more in zip(low, high, strict=True)]
     errors = true / (float(np.std(differences)) / math.sqrt(replications))
-    print(f"rates, seeds 0 to {REPETITIONS - 1}: {found} of {REPETITIONS} differences of {errors:.2f} errors were found")
+    print(
+        f"rates, seeds 0 to {REPETITIONS - 1}: {found} of {REPETITIONS} differences of {errors:.2f} errors were found"
+    )
     assert errors == pytest.approx(4, abs=0.1)
     assert found >= 450
 
