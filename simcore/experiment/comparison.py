@@ -138,7 +138,7 @@ class Comparison:
         latency, _, statistic = _name(metric).partition(".")
         if latency not in LATENCIES or statistic not in QUANTILES:
             raise ValueError(f"{_name(metric)} is no percentile of a latency")
-        rows = []
+        rows: list[tuple[int, str, int, float | None, float | None, float | None]] = []
         for setting in self.experiment.settings:
             sketches = _sketches(self.latencies, setting.index, latency)
             pool = Pool.of(sketches)

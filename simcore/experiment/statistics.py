@@ -166,7 +166,8 @@ class Pool:
         span = middle[-1] - middle[0]
         if span <= 0:
             return np.full(len(shares), values[0])
-        return np.interp(middle[0] + shares * span, middle, values)
+        found: Floats = np.interp(middle[0] + shares * span, middle, values)
+        return found
 
 
 def _weights(count: int, kept: int) -> Floats:
