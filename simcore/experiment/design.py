@@ -32,9 +32,11 @@ class Factor:
     def __post_init__(self) -> None:
         if not self.values:
             raise InputError(f"{self.key}: a factor needs at least one value")
-        twice = next((value for i, value in enumerate(self.values) if _is_among(value, self.values[:i])), None)
-        if twice is not None:
-            raise InputError(f"{self.key}: {level_label(twice)} is there twice")
+        seen: set[str] = set()
+        for value in self.values:
+            if (text := toml_value(value)) in seen:
+                raise InputError(f"{self.key}: {level_label(value)} is there twice")
+            seen.add(text)
 
 
 @dataclass(frozen=True)

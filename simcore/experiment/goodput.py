@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import isclose, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,11 +125,20 @@ class _Search:
             assert self._kept is not None
             return None if self._kept >= HIGHEST else _short(min(self._kept * FIRST_STEP, HIGHEST))
         if self._kept is None:
-            return None if self._broken <= LOWEST else _short(max(self._broken / FIRST_STEP, LOWEST))
+            return None if self._broken <= LOWEST or self._idles() else _short(self._broken / FIRST_STEP)
         if self._broken <= self._kept * (1 + self._tolerance):
             return None
         middle = _short(sqrt(self._kept * self._broken))
         return middle if self._kept < middle < self._broken else None
+
+    def _idles(self) -> bool:
+        """Whether a lower rate changes nothing any more: so rarely do requests meet."""
+        means = [[row[c.metric.name] for c in self._conditions] for row in self._rows[-3:]]
+        return len(means) == 3 and all(
+            x is not None and y is not None and isclose(float(x), float(y), rel_tol=1e-3)
+            for others in means[:2]
+            for x, y in zip(others, means[2], strict=True)
+        )
 
     def _judge(self, rate: float, comparison: Comparison) -> bool:
         """Whether the means keep every limit. A run that stalls keeps none."""

@@ -237,7 +237,7 @@ COMMANDS: list[tuple[list[str], str]] = [
     (["compare", "--no-store", "--cluster", "tcp://127.0.0.1:9"], "no scheduler of a Dask cluster answers at "
      "tcp://127.0.0.1:9: connection refused"),
     (["sweep", "--vary", "seed=5:1"], '--vary seed: "5:1" must be FIRST:LAST:STEP with FIRST <= LAST, STEP above 0'),
-    (["sweep", "--vary", "seed=log:0:9:3"], '--vary seed: "log:0:9:3" must be log:FIRST:LAST:COUNT, 0 < FIRST < LAST, '
+    (["sweep", "--vary", "seed=log:0:9:3"], '--vary seed: "log:0:9:3" must be log:FIRST:LAST:COUNT with 0 < FIRST < LAST, '
      "COUNT 2 or more"),
     (["sweep", "--vary", "seed=0:1000000"], '--vary seed: "0:1000000" gives more than 10,000 values'),
     (["sweep", "--vary", "seed=0:9999", "--replications", "101"], "the experiment has 1,010,000 runs, and at most "
@@ -245,7 +245,7 @@ COMMANDS: list[tuple[list[str], str]] = [
     (["sweep", "--until", "ttft.p99"], 'condition "ttft.p99": must be METRIC < NUMBER with its unit, as in e2e.p99 < '
      "2s"),
     (["sweep", "--until", "ttft.p99 < 5%"], 'condition "ttft.p99 < 5%": ttft.p99 is in s, ms or us'),
-    (["sweep", "--until", "end < 5s"], 'there is no metric "end"; did you mean end_time?'),
+    (["sweep", "--until", "ttft.p98 < 5s"], 'there is no metric "ttft.p98"; did you mean ttft.p99?'),
     (["sweep", "--no-store", "--set", "workload.arrivals.process=all-at-once", "--until", "ttft.p99 < 1s"],
      "workload.arrivals: all-at-once has no rate that could be searched"),
     (["sweep", "study-key.toml"], "study-key.toml: replication is not a key; did you mean replications?"),
