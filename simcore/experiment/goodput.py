@@ -22,6 +22,8 @@ LOWEST, HIGHEST = 1e-6, 1e5
 """Requests per second, or times as fast, between which a rate is searched."""
 FIRST_STEP = 2.0
 """Up and down from the scenario's own rate, until one rate keeps the objective and one does not."""
+NEAR = 4.0
+"""So many times the rate that was found, and one part of it, are tried for a sure verdict."""
 TRACE_KEY, DRAWN_KEY = "workload.rate_scale", "workload.arrivals.rate"
 
 
@@ -126,10 +128,20 @@ class _Search:
             return None if self._kept >= HIGHEST else _short(min(self._kept * FIRST_STEP, HIGHEST))
         if self._kept is None:
             return None if self._broken <= LOWEST or self._idles() else _short(self._broken / FIRST_STEP)
-        if self._broken <= self._kept * (1 + self._tolerance):
-            return None
         middle = _short(sqrt(self._kept * self._broken))
-        return middle if self._kept < middle < self._broken else None
+        if self._broken <= self._kept * (1 + self._tolerance) or not self._kept < middle < self._broken:
+            return self._bound(self._kept)
+        return middle
+
+    def _bound(self, found: float) -> float | None:
+        """When the rate is found: one on either side of it whose verdict is sure, if there is one near."""
+        verdicts = {float(row["rate"] or 0): row["verdict"] for row in self._rows}
+        highest, lowest = max(verdicts), min(verdicts)
+        if verdicts[highest] != "broken" and highest < found * NEAR:
+            return _short(highest * FIRST_STEP)
+        if verdicts[lowest] != "kept" and lowest > found / NEAR:
+            return _short(lowest / FIRST_STEP)
+        return None
 
     def _idles(self) -> bool:
         """Whether a lower rate changes nothing any more: so rarely do requests meet."""

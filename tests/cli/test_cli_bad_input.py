@@ -237,8 +237,8 @@ COMMANDS: list[tuple[list[str], str]] = [
     (["compare", "--no-store", "--cluster", "tcp://127.0.0.1:9"], "no scheduler of a Dask cluster answers at "
      "tcp://127.0.0.1:9: connection refused"),
     (["sweep", "--vary", "seed=5:1"], '--vary seed: "5:1" must be FIRST:LAST:STEP with FIRST <= LAST, STEP above 0'),
-    (["sweep", "--vary", "seed=log:0:9:3"], '--vary seed: "log:0:9:3" must be log:FIRST:LAST:COUNT with 0 < FIRST < LAST, '
-     "COUNT 2 or more"),
+    (["sweep", "--vary", "seed=log:0:9:3"], '--vary seed: "log:0:9:3" must be log:FIRST:LAST:COUNT with 0 < FIRST < '
+     "LAST, COUNT 2 or more"),
     (["sweep", "--vary", "seed=0:1000000"], '--vary seed: "0:1000000" gives more than 10,000 values'),
     (["sweep", "--vary", "seed=0:9999", "--replications", "101"], "the experiment has 1,010,000 runs, and at most "
      "1,000,000 are possible"),
