@@ -73,7 +73,7 @@ def _condition(text: str) -> Condition:
     metric = metric_of(match[1])
     known = ("s", "ms", "us") if metric.unit == "s" else ("", "%") if metric.unit == "1" else ("",)
     if match[4] not in known:
-        words = " or ".join(known[:1] + known[1:]) if metric.unit == "s" else f"{metric.unit}, without a unit"
+        words = {"s": "s, ms or us", "1": "%, or a number alone"}.get(metric.unit, f"{metric.unit}, a number alone")
         raise InputError(f"condition {shown(text)}: {metric.name} is in {words}")
     return Condition(metric, match[2], limit * UNITS[match[4]])
 
@@ -119,8 +119,10 @@ def _range(text: str, place: str) -> list[Any] | None:
         values = np.geomspace(first, last, step).tolist()
         whole = isinstance(first, int) and isinstance(last, int)
         return list(dict.fromkeys(round(value) for value in values)) if whole else [float(f"{v:.6g}") for v in values]
-    if step <= 0 or last < first or (last - first) / step > MOST_LEVELS:
+    if step <= 0 or last < first:
         raise InputError(f"{place}: {shown(text)} must be FIRST:LAST:STEP with FIRST <= LAST, STEP above 0")
+    if (last - first) / step > MOST_LEVELS:
+        raise InputError(f"{place}: {shown(text)} gives more than {MOST_LEVELS:,} values")
     count = int((last - first) / step * (1 + 1e-12)) + 1
     values = [first + i * step for i in range(count)]
     return values if isinstance(first + step, int) else [float(f"{value:.12g}") for value in values]

@@ -23,6 +23,7 @@ from simcore.experiment.statistics import (
 from simcore.experiment.store import Store
 from simcore.experiment.workers import outcomes
 from simcore.scenario import Scenario
+from simcore.scenario.policies import load_policy
 
 if TYPE_CHECKING:
     import polars as pl
@@ -137,7 +138,7 @@ class Comparison:
         latency, _, statistic = _name(metric).partition(".")
         if latency not in LATENCIES or statistic not in QUANTILES:
             raise ValueError(f"{_name(metric)} is no percentile of a latency")
-        rows = []
+        rows: list[tuple[int, str, int, float | None, float | None, float | None]] = []
         for setting in self.experiment.settings:
             sketches = _sketches(self.latencies, setting.index, latency)
             pool = Pool.of(sketches)
@@ -190,6 +191,8 @@ def compare(
     >>> comparison.paired("ttft.mean")["n"].to_list()
     [2]
     """
+    for file in policies:
+        load_policy(file)
     factors = tuple(Factor(key, tuple(values)) for key, values in (vary or {}).items())
     experiment = Experiment(scenario, factors, replications, baseline, warmup, confidence, tuple(map(Path, policies)))
     return run(experiment, jobs=jobs, cluster=cluster, store=store, progress=progress)

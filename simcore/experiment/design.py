@@ -32,9 +32,11 @@ class Factor:
     def __post_init__(self) -> None:
         if not self.values:
             raise InputError(f"{self.key}: a factor needs at least one value")
-        twice = next((value for i, value in enumerate(self.values) if _is_among(value, self.values[:i])), None)
-        if twice is not None:
-            raise InputError(f"{self.key}: {level_label(twice)} is there twice")
+        seen: set[str] = set()
+        for value in self.values:
+            if (text := toml_value(value)) in seen:
+                raise InputError(f"{self.key}: {level_label(value)} is there twice")
+            seen.add(text)
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,8 @@ class Experiment:
     confidence: float = 0.95
     policies: tuple[Path, ...] = ()
     """Python files of policies, which each worker runs"""
-    source: str = field(default="scenario", compare=False)
-    """what errors call the scenario"""
+    source: str = field(default="vary", compare=False)
+    """what errors call the place where the factors are given"""
 
     def __post_init__(self) -> None:
         if self.replications < 1:
@@ -87,6 +89,8 @@ class Experiment:
             raise InputError(f"confidence is {self.confidence}, but must be from 0.5 to below 1")
         if isinstance(self.warmup, str) and self.warmup != MSER5:
             raise InputError(f'warmup is {shown(self.warmup)}, but must be a number of seconds or "{MSER5}"')
+        if isinstance(self.warmup, int | float) and not 0 <= self.warmup <= 1e7:
+            raise InputError(f"warmup is {self.warmup}, but must be from 0 to 10,000,000 (s)")
         keys = [factor.key for factor in self.factors]
         if twice := next((key for i, key in enumerate(keys) if key in keys[:i]), None):
             raise InputError(f"{twice} is varied twice")
@@ -96,11 +100,11 @@ class Experiment:
         if count > MOST_RUNS:
             raise InputError(f"the experiment has {count:,} runs, and at most {MOST_RUNS:,} are possible")
         for key, level in (self.baseline or {}).items():
-            factor = next((factor for factor in self.factors if factor.key == key), None)
-            if factor is None:
+            levels = next((factor.values for factor in self.factors if factor.key == key), None)
+            if levels is None:
                 raise InputError(f"baseline: {key} is not varied; {', '.join(keys) or 'nothing'} is")
-            if not _is_among(level, factor.values):
-                known = ", ".join(map(level_label, factor.values))
+            if not _is_among(level, levels):
+                known = ", ".join(map(level_label, levels))
                 raise InputError(f"baseline: {key} is {level_label(level)}, but must be one of {known}")
 
     @cached_property
@@ -113,7 +117,11 @@ class Experiment:
             if self.warmup is not None and self.warmup != MSER5:
                 changes.append(f"metrics.warmup={float(self.warmup)!r}")
             label = ", ".join(map(level_label, values)) or self.scenario.name
-            made.append(Setting(index, levels, label, self.scenario.overridden(changes, self.source)))
+            try:
+                scenario = self.scenario.overridden(changes)
+            except InputError as error:
+                raise type(error)(str(error).replace("--set:", f"{self.source}:")) from None
+            made.append(Setting(index, levels, label, scenario))
         return made
 
     def baseline_of(self, setting: Setting) -> Setting:

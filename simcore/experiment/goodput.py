@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import isclose, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ LOWEST, HIGHEST = 1e-6, 1e5
 """Requests per second, or times as fast, between which a rate is searched."""
 FIRST_STEP = 2.0
 """Up and down from the scenario's own rate, until one rate keeps the objective and one does not."""
+NEAR = 4.0
+"""So many times the rate that was found, and one part of it, are tried for a sure verdict."""
 TRACE_KEY, DRAWN_KEY = "workload.rate_scale", "workload.arrivals.rate"
 
 
@@ -125,11 +127,30 @@ class _Search:
             assert self._kept is not None
             return None if self._kept >= HIGHEST else _short(min(self._kept * FIRST_STEP, HIGHEST))
         if self._kept is None:
-            return None if self._broken <= LOWEST else _short(max(self._broken / FIRST_STEP, LOWEST))
-        if self._broken <= self._kept * (1 + self._tolerance):
-            return None
+            return None if self._broken <= LOWEST or self._idles() else _short(self._broken / FIRST_STEP)
         middle = _short(sqrt(self._kept * self._broken))
-        return middle if self._kept < middle < self._broken else None
+        if self._broken <= self._kept * (1 + self._tolerance) or not self._kept < middle < self._broken:
+            return self._bound(self._kept)
+        return middle
+
+    def _bound(self, found: float) -> float | None:
+        """When the rate is found: one on either side of it whose verdict is sure, if there is one near."""
+        verdicts = {float(row["rate"] or 0): row["verdict"] for row in self._rows}
+        highest, lowest = max(verdicts), min(verdicts)
+        if verdicts[highest] != "broken" and highest < found * NEAR:
+            return _short(highest * FIRST_STEP)
+        if verdicts[lowest] != "kept" and lowest > found / NEAR:
+            return _short(lowest / FIRST_STEP)
+        return None
+
+    def _idles(self) -> bool:
+        """Whether a lower rate changes nothing any more: so rarely do requests meet."""
+        means = [[row[c.metric.name] for c in self._conditions] for row in self._rows[-3:]]
+        return len(means) == 3 and all(
+            x is not None and y is not None and isclose(float(x), float(y), rel_tol=1e-3)
+            for others in means[:2]
+            for x, y in zip(others, means[2], strict=True)
+        )
 
     def _judge(self, rate: float, comparison: Comparison) -> bool:
         """Whether the means keep every limit. A run that stalls keeps none."""

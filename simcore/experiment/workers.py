@@ -1,14 +1,18 @@
 """Who does the runs: this process, processes of this machine, or a cluster. The outcomes are the same."""
 
+import re
+import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from simcore.errors import InputError
 from simcore.experiment.play import FAILED, Outcome, Task, play
 from simcore.experiment.progress import Watcher
+from simcore.schema import shown
 from simcore.study.workers import interrupts_wait
 
 DEATHS = "its worker process died, which a lack of memory can do"
@@ -60,18 +64,27 @@ def _in_processes(tasks: Sequence[Task], jobs: int, watcher: Watcher | None) -> 
                 watcher.retried(sum(task.key in left for task in suspects))
 
 
-def _batch(tasks: Sequence[Task], jobs: int, begun: Path) -> Iterator[Outcome]:
-    """The outcomes until all are there or a worker dies."""
-    from joblib.externals.loky import ProcessPoolExecutor, as_completed
+def _batch(tasks: Sequence[Task], jobs: int, begun: Path) -> Generator[Outcome, None, None]:
+    """The outcomes until all are there or a worker dies.
+
+    No more are handed over than loky passes on at once: what it holds back, it trips over when it is ended early.
+    """
+    from joblib.externals.loky import ProcessPoolExecutor, wait
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    with interrupts_wait():  # it is this process that ends the workers
-        executor = ProcessPoolExecutor(jobs, env={"OMP_NUM_THREADS": "1"})
-        futures = [executor.submit(_mark_and_play, task, begun / task.key) for task in tasks]
-    ended = False
+    executor = ProcessPoolExecutor(jobs, env={"OMP_NUM_THREADS": "1"})
+    left, ended = iter(tasks), False
+    futures: set[Any] = set()
     try:
-        for future in as_completed(futures):
-            yield future.result()
+        while True:
+            with interrupts_wait():  # it is this process that ends the workers
+                for task in islice(left, 2 * jobs - len(futures)):
+                    futures.add(executor.submit(_mark_and_play, task, begun / task.key))
+            if not futures:
+                break
+            done, futures = wait(futures, return_when="FIRST_COMPLETED")
+            for future in done:
+                yield future.result()
         ended = True
     except BrokenProcessPool:
         pass
@@ -94,6 +107,7 @@ def _on_cluster(tasks: Sequence[Task], address: str) -> Iterator[Outcome]:
     except ImportError:
         raise InputError("a cluster needs the package distributed: pip install 'kvscope[cluster]'") from None
 
+    _ring(address)
     try:
         client: Any = Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -101,7 +115,7 @@ def _on_cluster(tasks: Sequence[Task], address: str) -> Iterator[Outcome]:
     futures: dict[Any, str] = {}
     try:
         futures = {client.submit(play, task, key=f"kvscope-{task.key}", pure=False): task.key for task in tasks}
-        for future in completed(list(futures)):
+        for future in completed(list(futures), loop=client.loop):
             try:
                 yield future.result()
             except KilledWorker:
@@ -112,3 +126,15 @@ def _on_cluster(tasks: Sequence[Task], address: str) -> Iterator[Outcome]:
     finally:
         client.cancel(list(futures))
         client.close()
+
+
+def _ring(address: str) -> None:
+    """Raises InputError where nobody is: a client that has failed to connect complains in its own words for long."""
+    match = re.fullmatch(r"(?:tcp|tls)://(?:\[([0-9a-fA-F:]+)\]|([^:/\[\]]+)):(\d{1,5})", address)
+    if match is None:
+        raise InputError(f"cluster is {shown(address)}, but must be like tcp://host:8786")
+    try:
+        socket.create_connection((match[1] or match[2], int(match[3])), CONNECT_S).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"no scheduler of a Dask cluster answers at {address}: {said.lower()}") from None
