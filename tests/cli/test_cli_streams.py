@@ -23,6 +23,7 @@ COMMANDS = [
     SIMULATE,
     [*SIMULATE, "--json"],
     ["scenario", "list"],
+    ["memory"],
     ["scenario", "new"],
     ["trace", "info", MOONCAKE],
     ["--help"],
