@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from engine.attention import Attend, DenseAttention
 from engine.attention.sparse import PATTERNS, SparseAttention, sparse
 from engine.checkpoint import Checkpoint
-from engine.device import find_device
+from engine.device import expect_memory, find_device
 from engine.labs.accuracy import accuracy, exam
 from engine.labs.attention import written_out
 from engine.labs.progress import Progress, silent
@@ -107,6 +107,9 @@ def remedies(
         raise InputError(
             f"{work.length:,} tokens cannot be split evenly over {work.processes} processes; take a multiple of them"
         )
+    squares = 2 * work.layers + 4  # kept of each layer, and what one takes at once
+    needed = 4 * squares * work.batch * work.length**2
+    expect_memory(needed, where, f"standard attention of {work.length:,} tokens in {work.layers:,} layers")
     layers = _layers(work, where)
     total = len(layers) + 1
     x = work.start(seed).to(where)
