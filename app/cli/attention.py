@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from engine.labs.remedies import Answers, Remedy
     from engine.meter import Clock, Times
 
-KIB, MIB = 1 << 10, 1 << 20
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 CpuClock = Annotated[
     bool, typer.Option("--cpu-clock", help="Time by what the process worked: for a CPU that others use too.")
 ]
@@ -71,7 +71,7 @@ def compare(
         raise InputError(f'--block must be a whole number of tokens, or auto, not "{block}"')
     if memory_limit is not None and block != "auto":
         raise InputError("--memory-limit chooses a block, and --block gives one; leave one of them out")
-    limit = None if memory_limit is None else round(memory_limit * MIB)
+    limit = None if memory_limit is None else _bytes(memory_limit, MIB)
     with needs_engine(), chart_files(chart, out) as files:
         from engine.labs import compare as lab
         from engine.labs.charts import COLUMNS, comparison_chart, comparison_rows
@@ -178,7 +178,7 @@ def benchmark(
 ) -> None:
     """Standard attention forward and backward: times, memory before backward, and where memory ends."""
     clock = _clock(cpu_clock, device)
-    limit = None if memory_limit is None else round(memory_limit * (1 << 30))
+    limit = None if memory_limit is None else _bytes(memory_limit, GIB)
     with needs_engine():
         from engine.labs import attention as lab
 
@@ -360,6 +360,12 @@ def _print_remedies(found: "Sequence[Remedy]", asked: "Sequence[Answers]") -> No
     mention("\nRight answers of a small model that was trained with attention to all tokens:")
     tasks = list(asked[0].right)
     print_table(("", *tasks), [(each.name, *(f"{each.right[task]:.1%}" for task in tasks)) for each in asked])
+
+
+def _bytes(limit: float, unit: int) -> int:
+    if limit * unit >= 1 << 62:
+        raise InputError(f"--memory-limit is {limit}, which is no amount of memory")
+    return round(limit * unit)
 
 
 def _clock(cpu: bool, device: str) -> "Clock":

@@ -5,9 +5,7 @@ step can be counted tensor by tensor (`Account`), so the table is predicted for 
 """
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Literal
@@ -15,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from engine.device import find_device
+from engine.device import find_device, free_bytes
 from engine.labs.progress import Progress, silent
 from engine.meter import Clock, Stopwatch, StorageMeter, Times
 from simcore.geometry import RUNTIME_BYTES, as_binary
@@ -232,9 +230,8 @@ def benchmark(
 
 def cpu_limit() -> int:
     """Bytes that a row may take on this CPU: `CPU_LIMIT`, or half of what is free, where the system says."""
-    with suppress(AttributeError, ValueError, OSError):
-        return min(CPU_LIMIT, os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
-    return CPU_LIMIT
+    free = free_bytes(torch.device("cpu"))
+    return CPU_LIMIT if free is None else min(CPU_LIMIT, free // 2)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

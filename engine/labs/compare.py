@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.attention import forms
-from engine.device import find_device
+from engine.device import expect_memory, find_device
 from engine.labs.progress import Progress, silent
 from engine.meter import CudaMeter, ProfilerMeter, Timing, TracemallocMeter, timed
 from simcore.errors import InputError
@@ -146,6 +146,7 @@ def compare(
         block = choose_block(tokens, dim, memory, backend=backend)
     if not 1 <= block <= tokens:
         raise InputError(f"the block has {block:,} tokens, but must have from 1 to {tokens:,}, the whole sequence")
+    expect_memory(4 * tokens**2 * ITEMSIZE[backend], where, f"standard attention of {tokens:,} tokens")
     data = _Data(tokens, dim, block, backend, where, seed)
     xp, q, k, v = data.xp, data.q, data.k, data.v
     spans = list(forms.spans(tokens, block))

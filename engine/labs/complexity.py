@@ -341,7 +341,10 @@ def _why(found: Complexity, way: Way, quantity: Quantity, symbol: Symbol, fits: 
     if quantity == "seconds" and differs.get("N"):
         sentences.append("An operation on little data takes as long as calling it, whatever N is.")
     if quantity == "seconds" and differs.get("L"):
-        sentences.append("Tables, embeddings and head take their time once a step, however many layers there are.")
+        if fits["L"].exponent < symbol.exponents[1]:
+            sentences.append("Tables, embeddings and head take their time once a step, however many layers there are.")
+        else:
+            sentences.append("Times spread by more than that here; --repeats makes them steadier.")
     if quantity == "memory" and differs.get("L"):
         sentences.append("What does not grow with L, embeddings and logits, is a part of it.")
     if quantity == "memory" and differs.get("N"):

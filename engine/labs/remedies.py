@@ -8,6 +8,7 @@ answers of a small model that costs is counted too.
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -23,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from engine.attention import Attend, DenseAttention
 from engine.attention.sparse import PATTERNS, SparseAttention, sparse
 from engine.checkpoint import Checkpoint
-from engine.device import find_device
+from engine.device import expect_memory, find_device
 from engine.labs.accuracy import accuracy, exam
 from engine.labs.attention import written_out
 from engine.labs.progress import Progress, silent
@@ -106,6 +107,9 @@ def remedies(
         raise InputError(
             f"{work.length:,} tokens cannot be split evenly over {work.processes} processes; take a multiple of them"
         )
+    squares = 2 * work.layers + 4  # kept of each layer, and what one takes at once
+    needed = 4 * squares * work.batch * work.length**2
+    expect_memory(needed, where, f"standard attention of {work.length:,} tokens in {work.layers:,} layers")
     layers = _layers(work, where)
     total = len(layers) + 1
     x = work.start(seed).to(where)
@@ -113,6 +117,9 @@ def remedies(
     for number, (name, layer) in enumerate(layers.items()):
         progress(number / total, name)
         yield _measure(name, layer, x, work.layers, repeats, clock, where, outputs)
+    if not dist.is_available():
+        note("this build of torch has no torch.distributed, and sequence parallelism is left out")
+        return
     progress((total - 1) / total, "sequence parallel")
     yield _parallel(work, where, repeats, clock, seed, [each.cpu() for each in outputs], note)
 
@@ -263,7 +270,12 @@ def _parallel(
             pool.submit(_rank, rank, count, backend, meeting, work, repeats, clock, seed, threads)
             for rank in range(count)
         ]
-        shares = [future.result() for future in ranks]
+        try:
+            shares = [future.result() for future in ranks]
+        except BrokenProcessPool:
+            raise InputError(
+                "a process of sequence parallelism was killed, perhaps for want of memory; take fewer tokens"
+            ) from None
     found = [torch.cat([torch.from_numpy(getattr(share, name)) for share in shares], 1) for name in ("out", "gradient")]
     slowest = max(shares, key=lambda share: share.both.median)
     return Remedy(

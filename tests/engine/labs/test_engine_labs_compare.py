@@ -96,6 +96,12 @@ def test_what_cannot_be() -> None:
         compare(device="cuda")
 
 
+def test_what_the_machine_has_no_room_for_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.device.free_bytes", lambda _: 1 << 20)
+    with pytest.raises(InputError, match=r"attention of 256 tokens would take 2.00 MiB, and cpu has 1.00 MiB left"):
+        compare(256)
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     chart = tmp_path / "forms.svg"
     assert main(["attention", "compare", "--repeats", "2", "--chart", str(chart)]) == 0
@@ -126,6 +132,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["benchmark", "--predict", "gtx"], 'no hardware preset is called "gtx"'),
         (["benchmark", "--device", "tpu"], 'device is "tpu", but must be cpu, cuda or cuda:N'),
         (["benchmark", "--cpu-clock", "--device", "cuda"], "--cpu-clock times work on the CPU, and device is cuda"),
+        (["compare", "--block", "auto", "--memory-limit", "nan"], "Invalid value for '--memory-limit'"),
+        (["benchmark", "--memory-limit", "inf"], "--memory-limit is inf, which is no amount of memory"),
+        (["remedies", "--length", "1048576"], "standard attention of 1,048,576 tokens in 4 layers would take 98,304.00 "
+         "GiB, and cpu has"),
         (["remedies", "--length", "7"], "7 tokens cannot be split evenly over 2 processes"),
         (["remedies", "--model", "none"], "none"),
     ],
