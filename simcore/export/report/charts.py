@@ -90,7 +90,7 @@ def bars(metric: "Metric", intervals: "pl.DataFrame", baseline: int | None, conf
             end = row["mean"] if row["high"] is None else row["high"]
             if row["low"] is not None and row["high"] is not None:
                 whiskers = [[row["mean"] - row["low"]], [row["high"] - row["mean"]]]
-                axes.errorbar(row["mean"], place, xerr=whiskers, fmt="none", ecolor=INK, elinewidth=1.3, capsize=3.5)
+                axes.errorbar(row["mean"], place, xerr=whiskers, fmt="none", color=INK, elinewidth=1.3, capsize=3.5)
             ends.append(end)
             text = within(row["mean"], row["low"], row["high"])
             axes.annotate(text, (max(end, 0), place), (5, 0), textcoords="offset points", va="center", fontsize=8)
