@@ -177,7 +177,8 @@ def pareto(x: "Metric", y: "Metric", points: "pl.DataFrame") -> Chart:
                 drawstyle="steps-post", color=INK, linewidth=1.1, linestyle=(0, (4, 2)), label="Pareto front", zorder=1,
             )  # fmt: skip
         for place, row in enumerate(rows):
-            color, lengths = color_of(row["setting"]), {}
+            color = color_of(row["setting"])
+            lengths: dict[str, Any] = {}
             for axis in "xy":
                 if row[f"{axis}_low"] is not None and row[f"{axis}_high"] is not None:
                     lengths[f"{axis}err"] = [[row[axis] - row[f"{axis}_low"]], [row[f"{axis}_high"] - row[axis]]]

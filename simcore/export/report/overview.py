@@ -167,8 +167,8 @@ def _method(page: Page, view: "View", about: dict[str, Any]) -> None:
     model, hardware = scenario.model.resolve(), scenario.hardware.resolve()
     seeds = runs["seed"].unique(maintain_order=True).to_list()
     shown = ", ".join(f"`{seed}`" for seed in seeds[:10]) + (f" and {len(seeds) - 10} more" if len(seeds) > 10 else "")
-    warmups = runs["warmup"].drop_nulls()
-    least, most = (short(value) for value in (warmups.min(), warmups.max())) if len(warmups) else ("0", "0")
+    warmups = sorted(runs["warmup"].drop_nulls().to_list()) or [0.0]
+    least, most = short(warmups[0]), short(warmups[-1])
     cut = f"{least} s" if least == most else f"{least} to {most} s"
     how = {None: "as the scenario says", "mser5": "found for each run by MSER-5 (White 1997)"}
     warmup = how.get(experiment.warmup, "given") if isinstance(experiment.warmup, str | None) else "given"
