@@ -16,6 +16,7 @@ SAYS = {
     "hit_accounting": [r"2  hits of an infinite cache", r"1  hits of the simulator", r" 0  unexplained"],
     "real_engine": [r"Verdict: they agree", r"ok  blocks swapped in +[1-9]", r"ok  blocks copied +[1-9]"],
     "own_workload": [r"false: .* 0 hit", r"true: .* [\d,]{6,} hit", r"results are the same: True"],
+    "compare_policies": [r"baseline", r"lower|higher|too few"],
     "sweep_blocks": [r"TTFT p99", r" 0\.000 ± +0\.000"],
     "time_travel": [r"(\d+) of \1 used blocks", r"allocate"],
 }

@@ -23,6 +23,7 @@ from simcore.experiment.statistics import (
 from simcore.experiment.store import Store
 from simcore.experiment.workers import outcomes
 from simcore.scenario import Scenario
+from simcore.scenario.policies import load_policy
 
 if TYPE_CHECKING:
     import polars as pl
@@ -190,6 +191,8 @@ def compare(
     >>> comparison.paired("ttft.mean")["n"].to_list()
     [2]
     """
+    for file in policies:
+        load_policy(file)
     factors = tuple(Factor(key, tuple(values)) for key, values in (vary or {}).items())
     experiment = Experiment(scenario, factors, replications, baseline, warmup, confidence, tuple(map(Path, policies)))
     return run(experiment, jobs=jobs, cluster=cluster, store=store, progress=progress)

@@ -1,5 +1,7 @@
 """One run, as a worker does it: from plain data to plain data, so that it may be done anywhere."""
 
+import atexit
+import hashlib
 import os
 import socket
 import time
@@ -141,9 +143,14 @@ def _latencies(results: Results) -> dict[str, tuple[int, list[float]]]:
     return found
 
 
-@cache
+_loaded: dict[str, str] = {}
+"""The policies that this process has, by the path of their file: its text."""
+
+
 def _load(policy: PolicyFile) -> None:
-    """Once a process. The file itself, if this machine has it, so that errors name it."""
+    """Unless it is there already. The file itself, if this machine has it, so that errors name it."""
+    if _loaded.get(policy.path) == policy.text:
+        return
     path = Path(policy.path)
     try:
         there = path.read_text(encoding="utf-8") == policy.text
@@ -151,8 +158,17 @@ def _load(policy: PolicyFile) -> None:
         there = False
     if there:
         load_policy(path)
-        return
-    with TemporaryDirectory(prefix="kvscope-policy-") as folder:
-        copy = Path(folder) / path.name
+    else:
+        copy = _copies() / hashlib.sha256(policy.path.encode()).hexdigest()[:12] / path.name
+        copy.parent.mkdir(exist_ok=True)  # always the same place, so that a new text replaces the old policy
         copy.write_text(policy.text, encoding="utf-8")
         load_policy(copy)
+    _loaded[policy.path] = policy.text
+
+
+@cache
+def _copies() -> Path:
+    """Where this process puts the files of others, until it ends."""
+    folder = TemporaryDirectory(prefix="kvscope-policies-", ignore_cleanup_errors=True)
+    atexit.register(folder.cleanup)
+    return Path(folder.name)

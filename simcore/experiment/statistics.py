@@ -135,7 +135,7 @@ class Pool:
         if not kept:
             return cls(np.zeros(0), np.zeros(0), np.zeros(0, np.int64))
         values = np.concatenate([np.asarray(values, float) for _, values in kept])
-        weights = np.concatenate([np.full(len(values), count / len(values)) for count, values in kept])
+        weights = np.concatenate([_weights(count, len(values)) for count, values in kept])
         run = np.repeat(np.arange(len(kept)), [len(values) for _, values in kept])
         order = np.argsort(values, kind="stable")
         return cls(values[order], weights[order], run[order])
@@ -167,6 +167,15 @@ class Pool:
         if span <= 0:
             return np.full(len(shares), values[0])
         return np.interp(middle[0] + shares * span, middle, values)
+
+
+def _weights(count: int, kept: int) -> Floats:
+    """What each of a sketch's values stands for; the least and the greatest of a grid have neighbors on one side."""
+    if count == kept:
+        return np.ones(kept)
+    weights = np.full(kept, count / (kept - 1))
+    weights[[0, -1]] /= 2
+    return weights
 
 
 def _t_quantile(share: float, freedom: int) -> float:

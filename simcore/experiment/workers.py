@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +62,25 @@ def _in_processes(tasks: Sequence[Task], jobs: int, watcher: Watcher | None) -> 
 
 
 def _batch(tasks: Sequence[Task], jobs: int, begun: Path) -> Iterator[Outcome]:
-    """The outcomes until all are there or a worker dies."""
-    from joblib.externals.loky import ProcessPoolExecutor, as_completed
+    """The outcomes until all are there or a worker dies.
+
+    No more are handed over than loky passes on at once: what it holds back, it trips over when it is ended early.
+    """
+    from joblib.externals.loky import ProcessPoolExecutor, wait
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    with interrupts_wait():  # it is this process that ends the workers
-        executor = ProcessPoolExecutor(jobs, env={"OMP_NUM_THREADS": "1"})
-        futures = [executor.submit(_mark_and_play, task, begun / task.key) for task in tasks]
-    ended = False
+    executor = ProcessPoolExecutor(jobs, env={"OMP_NUM_THREADS": "1"})
+    left, futures, ended = iter(tasks), set(), False
     try:
-        for future in as_completed(futures):
-            yield future.result()
+        while True:
+            with interrupts_wait():  # it is this process that ends the workers
+                for task in islice(left, 2 * jobs - len(futures)):
+                    futures.add(executor.submit(_mark_and_play, task, begun / task.key))
+            if not futures:
+                break
+            done, futures = wait(futures, return_when="FIRST_COMPLETED")
+            for future in done:
+                yield future.result()
         ended = True
     except BrokenProcessPool:
         pass
