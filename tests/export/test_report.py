@@ -275,6 +275,39 @@ def test_runs_that_fail_are_told(tmp_path: Path) -> None:
     assert "2 of 4 runs could not end and are left out: 20, replication 0" in text
 
 
+def test_a_trace_that_is_gone(tmp_path: Path) -> None:
+    """The report is made again all the same, but for what has to be played."""
+    trace = tmp_path / "trace.jsonl"
+    requests = [{"id": str(i), "arrival": i / 10, "prompt_len": 40, "output_len": 5} for i in range(20)]
+    trace.write_text("".join(f"{json.dumps(request)}\n" for request in requests), encoding="utf-8")
+    scenario = Scenario.preset("default", [f"workload.trace={json.dumps(str(trace))}"])
+    place = write(compare(scenario, {"memory.blocks": [50, 60]}, 2, jobs=1), tmp_path / "out", metrics=["e2e.mean"])
+    assert (place / "charts" / "blocks.csv").exists()
+    trace.unlink()
+    assert main(["report", str(place)]) == 0
+    assert not (place / "charts" / "blocks.csv").exists()
+    text = " ".join(Document((place / "report.html").read_text(encoding="utf-8")).words)
+    assert "Cannot be shown" in text
+    assert "trace.jsonl" in text
+
+
+def test_the_command_line_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the command that was typed; and the folder repeats itself."""
+    words = ["compare", "default", "--set", "workload.requests=5", "--vary", "memory.blocks=50,60", "--replications"]
+    words += ["2", "--metric", "e2e.mean", "--no-store", "--jobs", "1", "--out", "out"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["kvscope", *words])
+    assert main(words) == 0
+    assert "report in out/report.html" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "run.json").read_bytes())["command"] == shlex.join(["kvscope", *words])
+    again = ["sweep", "out/experiment.toml", "--no-store", "--jobs", "1", "--out", "again", "--metric", "e2e.mean"]
+    assert main(again) == 0
+    for name in ("results.csv", "intervals.csv", "paired.csv", "charts/bars-e2e-mean.svg"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes(), name
+
+
 def test_a_rate_gives_curves(tmp_path: Path) -> None:
     factors = {"workload.arrivals.rate": [1.0, 2.0, 4.0], "memory.eviction": ["lru", "fifo"]}
     place = write(

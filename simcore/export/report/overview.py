@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from simcore.errors import InputError
 from simcore.export.report.charts import Chart, named
 from simcore.export.report.numbers import TIMES, probability, short, signed, span, within
 from simcore.export.report.page import Cell, Page, command, facts, number, table
@@ -66,7 +67,12 @@ def overview(view: "View", draw: Callable[[Chart], str], about: dict[str, Any], 
         ("memory", "Where the memory went", "Memory", view.waste(), ""),
         ("blocks-shown", "Block by block", "Blocks", maps, "Replication 0 of each setting, played again."),
     ):
-        drawn = list(charts)
+        try:
+            drawn = list(charts)
+        except InputError as error:  # a trace may be gone, or a policy not loaded, when runs are played again
+            page.section(id, title, link)
+            page.text(f"Cannot be shown: {error}.")
+            continue
         if drawn:
             page.section(id, title, link)
             if words:
