@@ -11,9 +11,11 @@ from app.cli.experiments import (
     Baseline,
     Cluster,
     Confidence,
+    Force,
     Jobs,
     Metrics,
     NoStore,
+    Out,
     Overrides,
     Progress,
     Replications,
@@ -31,6 +33,7 @@ from app.cli.experiments import (
     warmup_of,
 )
 from app.cli.policies import Policies
+from app.cli.report import report_comparison, report_folder
 
 
 def compare(
@@ -55,6 +58,8 @@ def compare(
     cluster: Cluster = None,
     store: StoreFolder = None,
     no_store: NoStore = False,
+    out: Out = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> int:
     """Run every setting several times on the same random numbers, and say which differences are real."""
@@ -76,12 +81,14 @@ def compare(
     )
     place = store_of(store, no_store)
     progress = Progress(quiet=as_json, kept=place is not None)
-    with progress.shown():
-        comparison = run(experiment, jobs=jobs, cluster=cluster, store=place, progress=progress)
-    shown = shown_metrics(comparison, asked)
-    if as_json:
-        typer.echo(json.dumps(document(comparison), indent=2))
-    else:
-        print_comparison(comparison, shown, paired=len(experiment.settings) > 1)
-        mention_constants(comparison, shown)
+    with report_folder(out, experiment.scenario.name, force=force) as folder:
+        with progress.shown():
+            comparison = run(experiment, jobs=jobs, cluster=cluster, store=place, progress=progress)
+        shown = shown_metrics(comparison, asked)
+        if as_json:
+            typer.echo(json.dumps(document(comparison), indent=2))
+        else:
+            print_comparison(comparison, shown, paired=len(experiment.settings) > 1)
+            mention_constants(comparison, shown)
+        report_comparison(folder, comparison, asked, quiet=as_json)
     return INCOMPLETE if print_troubles(comparison) else 0

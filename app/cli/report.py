@@ -1,13 +1,21 @@
 """`kvscope report`: the page of a folder of results, made again."""
 
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.output import mention
 from app.cli.paths import path_of
 from simcore.errors import InputError
+
+if TYPE_CHECKING:
+    from simcore.experiment import Comparison, Metric
+    from simcore.export.report import ReportFolder
 
 
 def report(
@@ -63,3 +71,31 @@ def _run(directory: Path, out: Path | None, *, force: bool) -> Path:
     with replacing(place) as file:
         file.write(page)
     return place
+
+
+@contextmanager
+def report_folder(out: Path | None, name: str, *, force: bool) -> "Iterator[ReportFolder | None]":
+    """Where a comparison is to go; checked before time is spent on it. None: nowhere."""
+    if out is None:
+        yield None
+        return
+    from simcore.export.report import ReportFolder
+
+    with ReportFolder(out, name, force=force) as folder:
+        yield folder
+
+
+def report_comparison(
+    folder: "ReportFolder | None", comparison: "Comparison", asked: "Sequence[Metric] | None", *, quiet: bool
+) -> None:
+    """Write a comparison where it is to go, with the command that was typed, and say where that is.
+
+    `asked`: metrics to show; None: the usual ones, empty: all.
+    """
+    if folder is None:
+        return
+    shown = () if asked is None else asked or comparison.metrics()
+    command = shlex.join(["kvscope", *sys.argv[1:]])
+    place = folder.write(comparison, command=command, metrics=[metric.name for metric in shown])
+    if not quiet:
+        mention(f"report in {place / 'report.html'}")

@@ -13,9 +13,11 @@ from app.cli.experiments import (
     Baseline,
     Cluster,
     Confidence,
+    Force,
     Jobs,
     Metrics,
     NoStore,
+    Out,
     Overrides,
     Progress,
     StoreFolder,
@@ -35,6 +37,8 @@ from app.cli.experiments import (
 )
 from app.cli.output import mention
 from app.cli.policies import Policies
+from app.cli.report import report_comparison, report_folder
+from simcore.errors import InputError
 
 if TYPE_CHECKING:
     from simcore.experiment import Condition, Experiment, Goodput
@@ -70,6 +74,8 @@ def sweep(
     cluster: Cluster = None,
     store: StoreFolder = None,
     no_store: NoStore = False,
+    out: Out = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> int:
     """Run a grid of settings; with --until, find the highest rate of arrivals that each of them bears."""
@@ -110,27 +116,30 @@ def sweep(
             own,
             source="--vary",
         )
+    if conditions and out is not None:
+        raise InputError("--out writes a comparison, and --until finds a rate; leave one of them out")
     place = store_of(store, no_store)
     progress = Progress(quiet=as_json, kept=place is not None)
-    with progress.shown():
-        if conditions:
+    if conditions:
+        with progress.shown():
             found = highest_rates(
                 experiment, conditions, tolerance=tolerance, jobs=jobs, cluster=cluster, store=place, progress=progress
             )
-        else:
-            comparison = run(experiment, jobs=jobs, cluster=cluster, store=place, progress=progress)
-    if conditions:
         if as_json:
             typer.echo(json.dumps(_rates_document(experiment, conditions, found), indent=2))
         else:
             _print_rates(experiment, conditions, found)
         return 0
-    shown = shown_metrics(comparison, asked)
-    if as_json:
-        typer.echo(json.dumps(document(comparison), indent=2))
-    else:
-        print_comparison(comparison, shown, paired=experiment.baseline is not None)
-        mention_constants(comparison, shown)
+    with report_folder(out, experiment.scenario.name, force=force) as folder:
+        with progress.shown():
+            comparison = run(experiment, jobs=jobs, cluster=cluster, store=place, progress=progress)
+        shown = shown_metrics(comparison, asked)
+        if as_json:
+            typer.echo(json.dumps(document(comparison), indent=2))
+        else:
+            print_comparison(comparison, shown, paired=experiment.baseline is not None)
+            mention_constants(comparison, shown)
+        report_comparison(folder, comparison, asked, quiet=as_json)
     return INCOMPLETE if print_troubles(comparison) else 0
 
 

@@ -65,7 +65,7 @@ def line_chart(panels: dict[str, list[Line]], *, x: str, y: str, title: str = ""
     return figure
 
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.edgecolor": "#2b2f33", "axes.labelcolor": "#2b2f33", "text.color": "#2b2f33", "xtick.color": "#2b2f33",
     "ytick.color": "#2b2f33", "grid.color": "#d4d8dc", "hatch.color": "#ffffff", "hatch.linewidth": 0.6,
     "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.linewidth": 0.8,

@@ -56,6 +56,12 @@ FILES: dict[str, bytes] = {
     # results of an earlier run, and what somebody keeps
     "old/summary.json": b"{}",
     "blocked/summary.json/mine": b"",
+    "halves/run.json": b"{}",
+    "run/run.json": b"{}",
+    "run/summary.json": b"{",
+    "compared/run.json": b"{}",
+    "compared/experiment.toml": b"scenario = 'scenario.toml'\n[factors]",
+    "compared/scenario.toml": b'[model]\npreset = "gpt2"\n[hardware]\npreset = "l4"\n',
     "notes.txt": b"mine",
     # experiments
     "study-key.toml": b"replication = 3\n[factors]\nseed = [1, 2]",
@@ -354,6 +360,23 @@ COMMANDS: list[tuple[list[str], str]] = [
      ".png"),
     (["overlay", "late.jsonl", "--scenario", "chat", "--out", "late.jsonl"], "late.jsonl: would be overwritten, and it "
      "is what is read; choose another name"),
+    # report
+    (["report"], f"Missing argument 'DIR'{HELP}"),
+    (["report", ""], EMPTY.format("DIR")),
+    (["report", "none"], "none: is no folder of results"),
+    (["report", "notes.txt"], "notes.txt: is no folder of results"),
+    (["report", "old"], "old: has no run.json, so it is no complete folder of results"),
+    (["report", "halves"], "halves: has neither summary.json nor experiment.toml, so there is nothing to report"),
+    (["report", "run"], "run/summary.json: is no JSON"),
+    (["report", "run", "--out", "run.pdf"], "--out is run.pdf, but the report of one run is a file whose name ends in "
+     ".html"),
+    (["report", "compared"], "compared/results.parquet: is missing, and the report is made from it"),
+    (["compare", "good.toml", "--no-store", "--out", "notes.txt"], "notes.txt: is no folder, and results need one "
+     "there"),
+    (["sweep", "good.toml", "--no-store", "--out", "folder"], "folder: is not empty; choose another folder, or "
+     "replace the results in it with --force"),
+    (["sweep", "good.toml", "--until", "e2e.p99 < 2s", "--out", "new"], "--out writes a comparison, and --until finds "
+     "a rate; leave one of them out"),
     # benchmark
     (["benchmark", "simulate", "--runs", "0"], "Invalid value for '--runs': Input should be greater than or equal to "
      f"1{HELP}"),

@@ -90,7 +90,7 @@ def bars(metric: "Metric", intervals: "pl.DataFrame", baseline: int | None, conf
             end = row["mean"] if row["high"] is None else row["high"]
             if row["low"] is not None and row["high"] is not None:
                 whiskers = [[row["mean"] - row["low"]], [row["high"] - row["mean"]]]
-                axes.errorbar(row["mean"], place, xerr=whiskers, fmt="none", ecolor=INK, elinewidth=1.3, capsize=3.5)
+                axes.errorbar(row["mean"], place, xerr=whiskers, fmt="none", color=INK, elinewidth=1.3, capsize=3.5)
             ends.append(end)
             text = within(row["mean"], row["low"], row["high"])
             axes.annotate(text, (max(end, 0), place), (5, 0), textcoords="offset points", va="center", fontsize=8)
@@ -177,7 +177,8 @@ def pareto(x: "Metric", y: "Metric", points: "pl.DataFrame") -> Chart:
                 drawstyle="steps-post", color=INK, linewidth=1.1, linestyle=(0, (4, 2)), label="Pareto front", zorder=1,
             )  # fmt: skip
         for place, row in enumerate(rows):
-            color, lengths = color_of(row["setting"]), {}
+            color = color_of(row["setting"])
+            lengths: dict[str, Any] = {}
             for axis in "xy":
                 if row[f"{axis}_low"] is not None and row[f"{axis}_high"] is not None:
                     lengths[f"{axis}err"] = [[row[axis] - row[f"{axis}_low"]], [row[f"{axis}_high"] - row[axis]]]

@@ -4,7 +4,6 @@ import csv
 import io
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -46,19 +45,22 @@ class ReportFolder(OutputFolder):
         *,
         command: str | None = None,
         block_maps: bool = True,
+        metrics: Sequence[str] = (),
         about: dict[str, Any] | None = None,
     ) -> Path:
-        """Write all files and return the folder. `command` is what a person types to repeat it all.
+        """Write all files and return the folder. `command` is what a person types to repeat it all; None: what does so
+        from the folder itself.
 
+        `metrics`: names of those to show; none: the usual ones. The tables of numbers have all in any case.
         `about`: run.json of results that are reported again; it keeps when, where and by what they were made. With
         `block_maps`, replication 0 of some settings is played again for the pictures of their pools. Raises InputError
         where it cannot be written.
         """
         with self.filled() as place:
-            fill(comparison, place, _about(command, about), block_maps=block_maps)
+            fill(comparison, place, _about(comparison, command, metrics, about), block_maps=block_maps)
             written = sorted(path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file())
         earlier = _listed(self._out) if self._out is not None else []
-        self._files = (*earlier, *(name for name in written if name != LAST), LAST)
+        self._files = (*dict.fromkeys(name for name in (*earlier, *written) if name != LAST), LAST)
         return self.publish()
 
 
@@ -69,6 +71,7 @@ def write(
     force: bool = False,
     command: str | None = None,
     block_maps: bool = True,
+    metrics: Sequence[str] = (),
     about: dict[str, Any] | None = None,
 ) -> Path:
     """Write a comparison's results, charts and report into a folder that is new or empty, and return it.
@@ -77,20 +80,24 @@ def write(
     not of a report stay. See `ReportFolder.write` and docs/reports.md. Raises InputError.
     """
     with ReportFolder(Path(directory), comparison.experiment.scenario.name, force=force) as folder:
-        return folder.write(comparison, command=command, block_maps=block_maps, about=about)
+        return folder.write(comparison, command=command, block_maps=block_maps, metrics=metrics, about=about)
 
 
-def _about(command: str | None, earlier: dict[str, Any] | None) -> dict[str, Any]:
+def _about(
+    comparison: "Comparison", command: str | None, metrics: Sequence[str], earlier: dict[str, Any] | None
+) -> dict[str, Any]:
     """The contents of run.json: of the runs, not of the report, where it is made again."""
     now = {**about_this_run(PACKAGES), "cores": os.cpu_count()}
-    now["command"] = command or shlex.join(["kvscope", *sys.argv[1:]])
+    policies = [word for path in comparison.experiment.policies for word in ("--policy", str(path))]
+    now["command"] = command or shlex.join(["kvscope", "sweep", DESIGN, *policies])
+    now["metrics"] = list(metrics)
     kept = {name: earlier[name] for name in now if isinstance(earlier.get(name), type(now[name]))} if earlier else {}
     return {"kind": "comparison", **now, **kept}
 
 
 def fill(comparison: "Comparison", place: Path, about: dict[str, Any], *, block_maps: bool) -> None:
     """Write all files of a report into a folder. Raises OSError."""
-    view = View(comparison)
+    view = View(comparison, [name for name in about["metrics"] if isinstance(name, str)])
     (place / "charts").mkdir()
     (place / "scenarios").mkdir()
     (place / DESIGN).write_text(_design(view), encoding="utf-8", newline="\n")
@@ -146,11 +153,9 @@ def _design(view: View) -> str:
     }
     if experiment.warmup is not None:
         design["warmup"] = experiment.warmup
-    if experiment.policies:
-        design["policies"] = [str(path) for path in experiment.policies]
     if experiment.baseline:
         design["baseline"] = dict(experiment.baseline)
-    design["vary"] = {factor.key: list(factor.values) for factor in experiment.factors}
+    design["factors"] = {factor.key: list(factor.values) for factor in experiment.factors}
     return tomli_w.dumps(design)
 
 

@@ -55,7 +55,8 @@ def share(value: float | None) -> str:
     """A part of one, as percent with its sign: +12.3%."""
     if value is None or not math.isfinite(value):
         return NONE
-    return f"{value:+.1%}".replace("-", MINUS)
+    text = f"{value:+.1%}"
+    return "0.0%" if text[1:] == "0.0%" else text.replace("-", MINUS)
 
 
 def probability(value: float | None) -> str:
@@ -72,4 +73,4 @@ def places_of(half: float) -> int:
 
 def _rounded(value: float, places: int, sign: bool = False) -> str:
     text = f"{value:{'+' if sign else ''},.{places}f}"
-    return text.replace("-", MINUS) if float(text.replace(",", "")) else f"{0:.{places}f}"
+    return text.replace("-", MINUS) if float(text.replace(",", "")) or sign else f"{0:.{places}f}"

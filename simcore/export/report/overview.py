@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from simcore.errors import InputError
 from simcore.export.report.charts import Chart, named
 from simcore.export.report.numbers import TIMES, probability, short, signed, span, within
 from simcore.export.report.page import Cell, Page, command, facts, number, table
@@ -66,7 +67,12 @@ def overview(view: "View", draw: Callable[[Chart], str], about: dict[str, Any], 
         ("memory", "Where the memory went", "Memory", view.waste(), ""),
         ("blocks-shown", "Block by block", "Blocks", maps, "Replication 0 of each setting, played again."),
     ):
-        drawn = list(charts)
+        try:
+            drawn = list(charts)
+        except InputError as error:  # a trace may be gone, or a policy not loaded, when runs are played again
+            page.section(id, title, link)
+            page.text(f"Cannot be shown: {error}.")
+            continue
         if drawn:
             page.section(id, title, link)
             if words:
@@ -167,8 +173,8 @@ def _method(page: Page, view: "View", about: dict[str, Any]) -> None:
     model, hardware = scenario.model.resolve(), scenario.hardware.resolve()
     seeds = runs["seed"].unique(maintain_order=True).to_list()
     shown = ", ".join(f"`{seed}`" for seed in seeds[:10]) + (f" and {len(seeds) - 10} more" if len(seeds) > 10 else "")
-    warmups = runs["warmup"].drop_nulls()
-    least, most = (short(value) for value in (warmups.min(), warmups.max())) if len(warmups) else ("0", "0")
+    warmups = sorted(runs["warmup"].drop_nulls().to_list()) or [0.0]
+    least, most = short(warmups[0]), short(warmups[-1])
     cut = f"{least} s" if least == most else f"{least} to {most} s"
     how = {None: "as the scenario says", "mser5": "found for each run by MSER-5 (White 1997)"}
     warmup = how.get(experiment.warmup, "given") if isinstance(experiment.warmup, str | None) else "given"

@@ -157,8 +157,10 @@ def inline_svg(svg: bytes, chart: Chart) -> str:
 
 
 def _cell(value: Any) -> Cell:
-    if isinstance(value, bool) or value is None or isinstance(value, str):
-        return Cell({True: "yes", False: "no", None: NONE}.get(value, str(value)))
+    if value is None or isinstance(value, str):
+        return Cell(value or NONE)
+    if isinstance(value, bool):
+        return Cell("yes" if value else "no")
     return number(float(value))
 
 

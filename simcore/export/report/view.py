@@ -1,6 +1,6 @@
 """A comparison as its report looks at it: what is worth a chart, and the charts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +40,11 @@ MAP_STEPS = 40_000
 class View:
     """A comparison, and what is asked of it again and again."""
 
-    def __init__(self, comparison: "Comparison") -> None:
+    def __init__(self, comparison: "Comparison", shown: Sequence[str] = ()) -> None:
+        """`shown`: names of the metrics to show; none: those of HEADLINE that there are."""
         self.comparison = comparison
         self.experiment = comparison.experiment
+        self._shown = tuple(shown)
         self.metrics: list[Metric] = list(comparison.metrics())
         self.by_name = {metric.name: metric for metric in self.metrics}
         self.intervals: dict[str, pl.DataFrame] = {each.name: comparison.intervals(each.name) for each in self.metrics}
@@ -62,13 +64,16 @@ class View:
     @cached_property
     def headline(self) -> "list[Metric]":
         """Metrics that differ among the runs, the most asked for first; all that do if none of those does."""
+        if self._shown:
+            return [self.by_name[name] for name in self._shown if name in self.by_name]
         chosen = [self.by_name[name] for name in HEADLINE if name in self.by_name]
         return [metric for metric in chosen if self.varies(metric)] or [m for m in self.metrics if self.varies(m)][:6]
 
     @cached_property
     def constant(self) -> "list[Metric]":
         """Metrics that a reader may look for, and that are the same in all runs."""
-        return [self.by_name[name] for name in HEADLINE if name in self.by_name and not self.varies(self.by_name[name])]
+        asked = [] if self._shown else [self.by_name[name] for name in HEADLINE if name in self.by_name]
+        return [metric for metric in asked if not self.varies(metric)]
 
     def varies(self, metric: "Metric") -> bool:
         """Whether a metric has two different values in the runs."""
