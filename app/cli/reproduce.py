@@ -115,7 +115,7 @@ def _moved(rows: "list[Row]") -> "Table | None":
     columns = [Column(name, justify="right", no_wrap=True) for name in names]
     table = Table(Column("ours, with this 10 % larger"), *columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for row in rows:
-        table.add_row(row.name, *("0" if row.moved[key] == 0 else f"{row.moved[key]:+.1%}" for key in keys))
+        table.add_row(row.name, *("0" if abs(row.moved[key]) < 0.0005 else f"{row.moved[key]:+.1%}" for key in keys))
     return table
 
 

@@ -235,7 +235,7 @@ def _case(figure: Mapping[str, Any], system: str | None = None) -> Case:
 
 def _scenario(data: Mapping[str, Any], case: Case, moved: str = "") -> dict[str, Any]:
     """The data of a scenario without its seed."""
-    scenario = deepcopy(data["scenario"])
+    scenario: dict[str, Any] = deepcopy(data["scenario"])
     system = data["systems"][case.system]
     for section in ("memory", "scheduler"):
         scenario[section] = scenario.get(section, {}) | system.get(section, {})
