@@ -10,7 +10,8 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QUndoCommand, QUndoStack
 
 from simcore.errors import InputError
-from simcore.policies.families import discover
+from simcore.policies.base import Family
+from simcore.policies.families import FAMILIES, discover
 from simcore.scenario import Scenario
 from simcore.scenario.describe import toml_value
 from simcore.scenario.load import make_absolute, override, parse_toml, read_text
@@ -88,7 +89,7 @@ class Document(QObject):
     def info(self, key: str) -> KeyInfo:
         """The description of a key, that of the chosen variant where several have it."""
         found = [info for info in self.known if info.path == key]
-        return next((info for info in found if self._exists(info)), found[0])
+        return found[0] if len(found) == 1 else next((info for info in found if self._exists(info)), found[0])
 
     def given(self, key: str) -> Any:
         """What is written down for a key; None: nothing."""
@@ -104,17 +105,18 @@ class Document(QObject):
     def value(self, key: str) -> Any:
         """What holds for a key: what is written down, otherwise its default; a table is None if it is not there."""
         given = self.given(key)
-        if given is not None and not (isinstance(given, str) and key.endswith(".policy")):
+        if isinstance(given, str) and key.endswith(".policy"):
+            family = family_of(self.info(key))
+            return family.canonical(given) if family else given
+        if given is not None:
             return given
         here: Any = self.scenario
         for part in key.split("."):
-            here = getattr(here, part, None)
-        if here is not None:
-            return here
-        if given is not None:
-            return given
-        default = self.info(key).default
-        return None if default is REQUIRED or self.scenario is not None else default
+            if not hasattr(here, part):  # of another variant, or of no scenario that was ever right
+                default = self.info(key).default
+                return None if default is REQUIRED else default
+            here = getattr(here, part)
+        return here
 
     def _exists(self, info: KeyInfo) -> bool:
         return all(self.value(path) == choice for path, choice in info.when.items())
@@ -203,6 +205,11 @@ class Document(QObject):
         self.put(data)
         self.opened.emit()
         self.renamed.emit()
+
+
+def family_of(info: KeyInfo) -> Family[Any] | None:
+    """The policies that a key chooses from; None: it chooses something else."""
+    return next((family for family in FAMILIES.values() if set(family) == set(info.choices)), None)
 
 
 class _Edit(QUndoCommand):

@@ -26,9 +26,8 @@ from PySide6.QtWidgets import (
 )
 
 from app.desktop import theme
-from app.desktop.document import TAGS, Document
+from app.desktop.document import TAGS, Document, family_of
 from simcore.errors import InputError
-from simcore.policies.families import FAMILIES
 from simcore.scenario.describe import toml_value
 from simcore.scenario.load import parse_toml
 from simcore.scenario.presets import preset_names, read_preset
@@ -60,17 +59,21 @@ BASIC = {
     "metrics.slo",
 }
 """Keys that are shown at first, with what their tables choose; the others are below "More", or found by searching."""
-LABEL_WIDTH = 132
+LABEL_WIDTH = 112
+UNIT_WIDTH = 58
 _WORDS = {"kv": "KV", "slo": "SLO", "ttft": "TTFT", "tpot": "TPOT", "cv": "CV", "num": "", "seqs": "sequences"}
 _PRESETS = {"model.preset": "models", "hardware.preset": "hardware"}
 
 
-def title_of(key: str) -> str:
-    """The last part of a key, as words: `memory.block_size` is Block size. Of what chooses a table, the table's."""
-    parts = key.split(".")
-    name = parts[-2] if parts[-1] in TAGS and len(parts) > 2 else parts[-1]
-    words = [_WORDS.get(word, word) for word in name.split("_")]
-    text = " ".join(word for word in words if word)
+def title_of(key: str, group: str = "") -> str:
+    """A key below the table `group` as words: in `memory`, `memory.block_size` is Block size, `memory.tiers.eviction.k`
+    Tiers, eviction: k. Of what chooses a table, the table's.
+    """
+    parts = key.removeprefix(f"{group}.").split(".")
+    if parts[-1] in TAGS and len(parts) > 1:
+        parts.pop()
+    named = [" ".join(word for part in name.split("_") if (word := _WORDS.get(part, part))) for name in parts]
+    text = f"{', '.join(named[:-1])}: {named[-1]}" if len(named) > 1 else named[0]
     return text[:1].upper() + text[1:]
 
 
@@ -118,17 +121,20 @@ def written(value: Any) -> str:
 class Field(QWidget):
     """One key: its name, what it is now, its unit, a way back to the default, and what is wrong with it."""
 
-    def __init__(self, document: Document, info: KeyInfo) -> None:
+    def __init__(self, document: Document, info: KeyInfo, group: str) -> None:
+        """`group` is the table that it stands under."""
         super().__init__()
         self.document = document
         self.info = info
+        self.title = title_of(info.path, group)
         self.key = info.path
         self.setAccessibleName(self.key)
-        self.name = QLabel(title_of(self.key))
+        self.name = QLabel(self.title)
         self.name.setFixedWidth(LABEL_WIDTH)
         self.name.setWordWrap(True)
         self.unit = QLabel()
         self.unit.setProperty("role", "unit")
+        self.unit.setFixedWidth(UNIT_WIDTH)
         self.back = QToolButton()
         self.back.setAutoRaise(True)
         self.back.setIconSize(QSize(14, 14))
@@ -158,7 +164,7 @@ class Field(QWidget):
         self.name.setBuddy(self.editor)
         row = QHBoxLayout()
         row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(8)
+        row.setSpacing(6)
         row.addWidget(self.name)
         row.addWidget(self.editor, 1)
         for extra in self._extras():
@@ -178,7 +184,7 @@ class Field(QWidget):
         """The same key of another variant: other limits, another help."""
         self.info = info
         self.unit.setText(info.unit)
-        self.unit.setVisible(bool(info.unit))
+        self.unit.setToolTip(info.unit)
         default = "" if info.default in (None, REQUIRED) else f"<br>Default: {shown_default(info)}"
         tip = f"<b>{self.key}</b><p>{info.help}</p>Must be {info.allowed}.{default}"
         for widget in (self.name, self.editor):
@@ -218,7 +224,7 @@ class Field(QWidget):
         return table if name in TAGS else self.key
 
     def _spoken(self) -> str:
-        return f"{title_of(self.key)}, {self.info.unit}" if self.info.unit else title_of(self.key)
+        return f"{self.title}, {self.info.unit}" if self.info.unit else self.title
 
     def _dress(self) -> None:
         self.back.setIcon(theme.icon("reset", "muted"))
@@ -242,7 +248,7 @@ class TextField(Field):
     def _editor(self) -> QLineEdit:
         line = QLineEdit()
         line.setClearButtonEnabled(False)
-        line.setMinimumWidth(70)
+        line.setMinimumWidth(60)
         line.textEdited.connect(lambda text: self.document.set(self.key, parsed(text, self.info), typing=True))
         line.editingFinished.connect(self.document.seal)
         line.installEventFilter(self)
@@ -306,7 +312,7 @@ class PathField(TextField):
         return [self.browse]
 
     def _ask(self) -> None:
-        chosen, _ = QFileDialog.getOpenFileName(self, title_of(self.key), str(self.document.value(self.key) or ""))
+        chosen, _ = QFileDialog.getOpenFileName(self, self.title, str(self.document.value(self.key) or ""))
         if chosen:
             self.document.set(self.key, chosen)
 
@@ -322,9 +328,9 @@ class ChoiceField(Field):
 
     def _editor(self) -> QComboBox:
         box = QComboBox()
-        box.setMinimumWidth(90)
+        box.setMinimumWidth(60)
         box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        box.setMinimumContentsLength(8)
+        box.setMinimumContentsLength(4)
         box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         box.installEventFilter(self)
         box.setMaxVisibleItems(24)
@@ -384,7 +390,7 @@ def choices_of(info: KeyInfo) -> list[tuple[Any, str]]:
         return [(name, str(read_preset(kind, name)["description"])) for name in preset_names(kind)]
     if info.type == "true or false":
         return [(True, ""), (False, "")]
-    family = next((family for family in FAMILIES.values() if set(family) == set(info.choices)), None)
+    family = family_of(info)
     if family is not None and info.path.endswith(".policy"):
         return [(name, family[name].summary()) for name in info.choices]
     return [(name, _sentence_on(name, info.help)) for name in info.choices]
@@ -479,14 +485,13 @@ class Form(QWidget):
         self.column.addStretch(1)
         body = QWidget()
         body.setLayout(self.column)
-        body.setAutoFillBackground(False)
         self.area = QScrollArea()
         self.area.setWidgetResizable(True)
         self.area.setFrameShape(QFrame.Shape.NoFrame)
         self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.area.setWidget(body)
-        self.area.viewport().setAutoFillBackground(False)
+        self.area.setProperty("role", "clear")
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(8)
@@ -587,13 +592,18 @@ class Form(QWidget):
         if not self.prefix:
             return parts[0] if len(parts) > 1 else ""
         inside = path.removeprefix(f"{self.prefix}.").split(".")
-        return f"{self.prefix}.{inside[0]}" if len(inside) > 1 else self.prefix
+        table = f"{self.prefix}.{inside[0]}"
+        return (
+            table
+            if len(inside) > 1 or any(other.path.startswith(f"{table}.") for other in self.document.known)
+            else self.prefix
+        )
 
     def _group(self, path: str) -> Group:
         name = self._group_name(path)
         if name not in self.groups:
             info = next((info for info in self.document.known if info.path == name), None)
-            title = "Scenario" if not name else title_of(name) if name != self.prefix else "General"
+            title = "Scenario" if not name else title_of(name, self.prefix) if name != self.prefix else "Requests"
             group = Group(title, info.help if info else "")
             group.head.clicked.connect(lambda: self._fold(group))
             group.more.clicked.connect(lambda: self._unfold(group))
@@ -613,8 +623,8 @@ class Form(QWidget):
         self.sync()
 
     def _make(self, info: KeyInfo, order: list[str]) -> Field:
-        field = type_of(info)(self.document, info)
         group = self._group(info.path)
+        field = type_of(info)(self.document, info, self._group_name(info.path))
         ranks = {path: rank for rank, path in enumerate(dict.fromkeys(known.path for known in self.document.known))}
         mine = [other for other in self.fields if self._group_name(other) == self._group_name(info.path)]
         group.rows.insertWidget(sum(ranks[other] < ranks[info.path] for other in mine), field)

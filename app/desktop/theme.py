@@ -288,7 +288,7 @@ QLabel[role="key"] {{
 }}
 QFrame[role="card"] {{ background: {surface}; border: 1px solid {border}; border-radius: 8px; }}
 QFrame[role="strip"] {{ background: {surface}; border: none; border-bottom: 1px solid {border}; }}
-QScrollArea, QScrollArea > QWidget > QWidget[role="page"] {{ background: transparent; border: none; }}
+QScrollArea, QScrollArea[role="clear"] > QWidget > QWidget {{ background: transparent; border: none; }}
 QPushButton {{
   background: {raised}; border: 1px solid {border}; border-radius: 6px; padding: 6px 14px; min-height: 18px;
 }}
@@ -299,6 +299,8 @@ QPushButton[role="primary"] {{
   background: {accent}; color: {on_accent}; border-color: {accent}; font-weight: 600;
 }}
 QPushButton[role="primary"]:focus {{ border: 2px solid {text}; padding: 5px 13px; }}
+QPushButton[role="segment"] {{ border-radius: 0; }}
+QPushButton[role="segment"]:checked {{ background: {accent}; color: {on_accent}; border-color: {accent}; }}
 QPushButton[role="link"] {{ background: transparent; border: 1px solid transparent; text-align: left; padding: 5px 4px; }}
 QPushButton[role="link"]:hover, QPushButton[role="link"]:focus {{ border: 1px solid {accent}; }}
 QPushButton:disabled, QPushButton[role="primary"]:disabled {{

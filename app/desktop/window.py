@@ -244,7 +244,7 @@ class MainWindow(QMainWindow):
         self.inspector = QTabWidget()
         self.inspector.setDocumentMode(True)
         self.inspector.setAccessibleName("Inspector")
-        self.inspector.setMinimumWidth(370)
+        self.inspector.setMinimumWidth(390)
         self._scenario_tab = QWidget()
         QVBoxLayout(self._scenario_tab).setContentsMargins(12, 10, 6, 10)
         self.inspector.addTab(self._scenario_tab, "Scenario")
