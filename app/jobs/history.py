@@ -42,7 +42,7 @@ class Kind(IntEnum):
     """tokens: the same; from then on one more for each step of those who decode"""
     PREEMPT = 5
     END = 6
-    """tokens: of output"""
+    """tokens: of output; end: branches of its request that go on; of a beam that was dropped -1"""
 
 
 class Status(IntEnum):
@@ -287,6 +287,7 @@ class History:
         self._frames: list[tuple[int, _Cells]] = [(0, self._tail.copy())]
         self._counts = np.zeros(1024, np.int32)  # blocks that each sequence holds
         self._ends = np.zeros(1024, np.int32)  # and the length at which it ends
+        self._prompts = np.zeros(1024, np.int32)
         self._rows = np.full(1024, -1, np.int32)
         self._jumps: dict[str, tuple[int, Numbers]] = {}
 
@@ -315,6 +316,8 @@ class History:
         if came.any():
             self._ends = _room(self._ends, int(columns["row"].max()) + 1, 0)
             self._ends[columns["row"][came]] = columns["end"][came]
+            self._prompts = _room(self._prompts, int(columns["row"].max()) + 1, 0)
+            self._prompts[columns["row"][came]] = columns["tokens"][came]
 
     def _add_entries(self, entries: Numbers) -> None:
         step, _, event, block, sequence, key, refs, other = entries.T
@@ -371,6 +374,30 @@ class History:
     def rows(self) -> Numbers:
         """The row of each sequence's request, by the sequence's number; -1 where there is none."""
         return self._rows
+
+    def arrivals(self, step: int) -> Numbers:
+        """When each request arrived, in seconds, by its row; NaN: it had not."""
+        end = int(self.steps["events"][step])
+        kind, row, t = (self.events[name][:end] for name in ("kind", "row", "t"))
+        came = kind == Kind.ARRIVE
+        out = np.full(max(self.facts.requests, int(row.max(initial=-1)) + 1), np.nan)
+        out[row[came]] = t[came] / TICKS_PER_SECOND
+        return out
+
+    def prompt_of(self, row: int) -> int:
+        """The tokens of a request's prompt."""
+        return int(self._prompts[row]) if row < len(self._prompts) else 0
+
+    def marks(self, kind: str) -> Numbers:
+        """All steps so far with an `eviction`, `preemption` or `hit`."""
+        return self._jump(kind)
+
+    def ended(self, step: int) -> int:
+        """Requests that had ended, or were refused, while a step ran."""
+        end = int(self.steps["events"][step])
+        kind = self.events["kind"][:end]
+        last = (kind == Kind.END) & (self.events["end"][:end] == 0)
+        return int(np.count_nonzero(last)) + int(np.count_nonzero(kind == Kind.REFUSE))
 
     def at(self, step: int) -> State:
         """Every block while a step ran. Raises IndexError for a step that has not been."""
@@ -538,7 +565,7 @@ class History:
             return f"{since}Somebody had to give way in this step, so nobody is admitted."
         if used >= facts.max_num_batched_tokens:
             return f"{since}The step's budget of {facts.max_num_batched_tokens:,} tokens is spent."
-        prompt = next((m.tokens for m in self.of_request(self.row_of(sequence), step) if m.kind == Kind.ARRIVE), 0)
+        prompt = self.prompt_of(self.row_of(sequence))
         needs = -(-prompt // facts.block_size)
         return (
             f"{since}No blocks free: its prompt of {prompt:,} tokens fills {needs:,} blocks, less what it finds in the "

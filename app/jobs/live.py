@@ -119,7 +119,7 @@ class _Spooler:
                 if sequence in self._ended:
                     self._ended.remove(sequence)
                 elif sequence not in preempted:  # a beam that was dropped
-                    self._note(step, plan.made, Kind.END, sequence, owners[sequence], 0, 0)
+                    self._note(step, plan.made, Kind.END, sequence, owners[sequence], 0, -1)
         if plan.opened:
             for sequence, opening in plan.opened.items():
                 if opening.parent is None:
