@@ -208,9 +208,8 @@ class Stack(Series):
             item.setData(x, total)
 
     def dress(self) -> None:
-        edge = theme.colour("surface")
         for level, item in enumerate(self.items):
-            item.setPen(pg.mkPen(edge, width=1))
+            item.setPen(pg.mkPen(self._hue(level), width=1))  # an edge of another colour would hide narrow peaks
             item.setBrush(self._hue(level))
 
     def columns(self) -> list[tuple[str, Sequence[Any]]]:

@@ -147,6 +147,7 @@ class Field(QWidget):
         self.wrong = QLabel()
         self.wrong.setProperty("role", "bad")
         self.wrong.setWordWrap(True)
+        self.wrong.setFont(theme.font(9))
         self.wrong.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.wrong.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.sign = QLabel()

@@ -280,7 +280,7 @@ QLabel[role="heading"] {{ font-size: 11pt; font-weight: 600; }}
 QLabel[role="muted"], QLabel[role="unit"] {{ color: {muted}; }}
 QLabel[role="small"] {{ color: {muted}; font-size: 9pt; }}
 QLabel[role="value"] {{ font-size: 17pt; font-weight: 600; }}
-QLabel[role="bad"] {{ color: {bad}; font-size: 9pt; }}
+QLabel[role="bad"] {{ color: {bad}; }}
 QLabel[role="warn"] {{ color: {warn}; }}
 QLabel[role="good"] {{ color: {good}; }}
 QLabel[role="key"] {{
@@ -301,7 +301,9 @@ QPushButton[role="primary"] {{
 QPushButton[role="primary"]:focus {{ border: 2px solid {text}; padding: 5px 13px; }}
 QPushButton[role="segment"] {{ border-radius: 0; }}
 QPushButton[role="segment"]:checked {{ background: {accent}; color: {on_accent}; border-color: {accent}; }}
-QPushButton[role="link"] {{ background: transparent; border: 1px solid transparent; text-align: left; padding: 5px 4px; }}
+QPushButton[role="link"] {{
+  background: transparent; border: 1px solid transparent; text-align: left; padding: 5px 4px;
+}}
 QPushButton[role="link"]:hover, QPushButton[role="link"]:focus {{ border: 1px solid {accent}; }}
 QPushButton:disabled, QPushButton[role="primary"]:disabled {{
   background: {raised}; color: {muted}; border-color: {border};
@@ -361,13 +363,18 @@ QToolButton[role="section"] {{ font-weight: 600; padding: 6px 4px; text-align: l
 QToolButton[role="more"] {{ color: {accent}; padding: 3px 4px; }}
 QCheckBox {{ spacing: 8px; padding: 3px; }}
 QCheckBox:focus {{ color: {accent}; }}
-QCheckBox::indicator {{ width: 16px; height: 16px; border: 1px solid {muted}; border-radius: 4px; background: {surface}; }}
+QCheckBox::indicator {{
+  width: 16px; height: 16px; border: 1px solid {muted}; border-radius: 4px; background: {surface};
+}}
 QCheckBox::indicator:checked {{ background: {accent}; border-color: {accent}; image: url({check}); }}
 QCheckBox::indicator:focus {{ border: 2px solid {text}; }}
 QComboBox::down-arrow {{ image: url({down}); width: 12px; height: 12px; }}
 QHeaderView::section {{
   background: {surface}; color: {muted}; border: none; border-bottom: 1px solid {border}; padding: 6px 8px;
 }}
+QTableView::item {{ padding: 0 8px; }}
+QHeaderView::section:vertical {{ border: none; }}
+QTableCornerButton::section {{ background: {surface}; border: none; }}
 QScrollBar:vertical {{ background: transparent; width: 10px; margin: 0; }}
 QScrollBar:horizontal {{ background: transparent; height: 10px; margin: 0; }}
 QScrollBar::handle {{ background: {border}; border-radius: 4px; min-height: 28px; min-width: 28px; margin: 1px; }}

@@ -179,7 +179,7 @@ def _stops(window: QMainWindow) -> list[Stop]:
         ),
         Stop(
             "Everything by name",
-            "Ctrl+Shift+P finds every action, preset and key; ? shows the shortcuts. All edits can be undone with Ctrl+Z.",
+            "Ctrl+Shift+P finds every action, preset and key, and ? shows the shortcuts. Ctrl+Z takes any edit back.",
             window.menuBar(),
         ),
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,7 +32,7 @@ from app.desktop.actions import MENUS, Action, Actions, menu_of, shown_keys, too
 from app.desktop.dialogs import Command, Palette, Shortcuts, ask_to_save, complain
 from app.desktop.document import Document, kind_of
 from app.desktop.forms import Form
-from app.desktop.pages import PAGES
+from app.desktop.pages import PAGES, Entry
 from app.desktop.pages.base import Context, Page
 from app.desktop.tasks import Tasks
 from app.desktop.transport import Session, Transport
@@ -97,7 +98,7 @@ class MainWindow(QMainWindow):
         self.tasks = Tasks(self)
         self.session = make_session(self) if make_session else None
         self.context = Context(self.document, self.actions_, self.tasks, self.session, self)
-        self.kinds: dict[str, type[Page]] = {}
+        self.entries: dict[str, Entry] = {}
         self.pages: dict[str, Page] = {}
         self.shown: Page | None = None
         self._own_actions: dict[str, list[str]] = {}
@@ -146,28 +147,28 @@ class MainWindow(QMainWindow):
 
     def _find_pages(self) -> None:
         """Those that are there; a module that is not yet written has no place in the rail."""
-        for name, (module, kind) in PAGES.items():
-            if find_spec(module) is not None:
-                self.add_page(name, getattr(import_module(module), kind))
+        for name, entry in PAGES.items():
+            if find_spec(entry.module) is not None:
+                self.add_page(name, entry)
 
-    def add_page(self, name: str, kind: type[Page]) -> None:
+    def add_page(self, name: str, entry: Entry) -> None:
         """Give a page its place at the end of the rail."""
-        self.kinds[name] = kind
-        number = len(self.kinds)
+        self.entries[name] = entry
+        number = len(self.entries)
         action = Action(
             f"go.{name}",
-            kind.title,
+            entry.title,
             lambda: self.show_page(name),
             (f"Ctrl+{number}",) if number < 10 else (),
-            kind.about.partition(". ")[0].rstrip(".") + ".",
-            kind.icon,
+            f"The page {entry.title}.",
+            entry.icon,
         )
         self.actions_.add(action)
-        self.rail.add(name, kind.title, kind.icon, tooltip(action), lambda: self.show_page(name))
+        self.rail.add(name, entry.title, entry.icon, tooltip(action), lambda: self.show_page(name))
 
     def show_page(self, name: str) -> Page | None:
         """Go to a page, which is made the first time; None: there is no such page."""
-        if name not in self.kinds:
+        if name not in self.entries:
             return None
         page = self._page(name)
         if page is self.shown:
@@ -191,7 +192,8 @@ class MainWindow(QMainWindow):
 
     def _page(self, name: str) -> Page:
         if name not in self.pages:
-            page = self.kinds[name](self.context)
+            entry = self.entries[name]
+            page: Page = getattr(import_module(entry.module), entry.kind)(self.context)
             page.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
             self.pages[name] = page
             self.stack.addWidget(page)
@@ -263,7 +265,7 @@ class MainWindow(QMainWindow):
 
     def show_key(self, key: str) -> None:
         """Put the cursor into the field of a key: on the page of the workload, or in the inspector."""
-        if key.split(".")[0] == "workload" and "workload" in self.kinds:
+        if key.split(".")[0] == "workload" and "workload" in self.entries:
             page = self.show_page("workload")
             form = getattr(page, "form", None)
         else:
@@ -320,7 +322,7 @@ class MainWindow(QMainWindow):
                 Action(
                     f"view.theme-{name}",
                     f"Theme: {text}",
-                    lambda name=name: self.use_theme(name),  # type: ignore[misc]
+                    partial(self.use_theme, name),
                     (),
                     f"{text} colours.",
                     checkable=True,
@@ -377,7 +379,7 @@ class MainWindow(QMainWindow):
                 presets = menus[name].addMenu("New from preset")
                 for preset in preset_names("scenarios"):
                     about = read_preset("scenarios", preset)["description"]
-                    presets.addAction(preset, lambda preset=preset: self.new(preset)).setToolTip(about)
+                    presets.addAction(preset, partial(self.new, preset)).setToolTip(about)
                 menus[name].addSeparator()
             if action.id in ("file.quit", "edit.find", "view.theme-system", "view.next-theme", "help.about-page"):
                 menus[name].addSeparator()
@@ -390,7 +392,7 @@ class MainWindow(QMainWindow):
     def _fill_recent(self) -> None:
         self._recent_menu.clear()
         for path in settings.recent():
-            self._recent_menu.addAction(_short(path), lambda path=path: self.open_path(path))
+            self._recent_menu.addAction(_short(path), partial(self.open_path, path))
         if self._recent_menu.isEmpty():
             self._recent_menu.addAction("Nothing yet").setEnabled(False)
         else:
@@ -411,11 +413,12 @@ class MainWindow(QMainWindow):
         ]
         for preset in preset_names("scenarios"):
             about = str(read_preset("scenarios", preset)["description"])
-            found.append(Command(f"New: {preset}", lambda preset=preset: self.new(preset), "preset", about))  # type: ignore[misc]
-        for info in self.document.infos():
-            if info.type != "table":
-                found.append(Command(info.path, lambda key=info.path: self.show_key(key), "key", info.help))  # type: ignore[misc]
-        return found
+            found.append(Command(f"New: {preset}", partial(self.new, preset), "preset", about))
+        return found + [
+            Command(info.path, partial(self.show_key, info.path), "key", info.help)
+            for info in self.document.infos()
+            if info.type != "table"
+        ]
 
     def palette_(self) -> None:
         """Open the command palette."""
@@ -490,7 +493,7 @@ class MainWindow(QMainWindow):
                     return False
                 self.document.open(path)
                 if self.shown is not None and self.shown.id == "home":
-                    self.show_page("live" if "live" in self.kinds else "workload")
+                    self.show_page("live" if "live" in self.entries else "workload")
                 return True
             case "trace":
                 return self._hand_to(("workload",), path)
@@ -499,7 +502,7 @@ class MainWindow(QMainWindow):
 
     def _hand_to(self, names: tuple[str, ...], path: Path) -> bool:
         for name in names:
-            if name in self.kinds and self._page(name).open_path(path):
+            if name in self.entries and self._page(name).open_path(path):
                 self.show_page(name)
                 return True
         return False

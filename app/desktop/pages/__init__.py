@@ -1,13 +1,25 @@
 """The pages of the window, in the order of the rail. One that is not there yet is left out of the rail."""
 
-PAGES: dict[str, tuple[str, str]] = {
-    "home": ("app.desktop.pages.home", "Home"),
-    "live": ("app.desktop.pages.live", "Live"),
-    "workload": ("app.desktop.pages.workload", "WorkloadPage"),
-    "compare": ("app.desktop.pages.compare", "Compare"),
-    "validation": ("app.desktop.pages.validation", "Validation"),
-    "calculator": ("app.desktop.pages.calculator", "Calculator"),
-    "labs": ("app.desktop.pages.labs", "Labs"),
-    "reports": ("app.desktop.pages.reports", "Reports"),
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """What the rail needs of a page, whose module is imported when it is first shown: the window is there sooner."""
+
+    module: str
+    kind: str
+    """the class in it"""
+    title: str
+    icon: str
+
+
+PAGES = {
+    "home": Entry("app.desktop.pages.home", "Home", "Home", "home"),
+    "live": Entry("app.desktop.pages.live", "Live", "Live", "live"),
+    "workload": Entry("app.desktop.pages.workload", "WorkloadPage", "Workload", "workload"),
+    "compare": Entry("app.desktop.pages.compare", "Compare", "Compare", "compare"),
+    "validation": Entry("app.desktop.pages.validation", "Validation", "Validation", "validation"),
+    "calculator": Entry("app.desktop.pages.calculator", "Calculator", "Calculator", "calculator"),
+    "labs": Entry("app.desktop.pages.labs", "Labs", "Labs", "labs"),
+    "reports": Entry("app.desktop.pages.reports", "Reports", "Reports", "reports"),
 }
-"""id -> module and class; the module is imported when the window opens, so it imports what is heavy later"""

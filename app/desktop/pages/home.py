@@ -218,7 +218,7 @@ class Home(Page):
     title = "Home"
     icon = "home"
     about = (
-        "Each card is a server with its workload: the columns are the tokens that arrive over time, prompts in blue and "
+        "Each card is a server with its workload: the columns are tokens that arrive over time, prompts in blue and "
         "outputs in orange on top. Choose one to look into its memory, or bring a scenario or a trace of your own."
     )
 
@@ -315,7 +315,7 @@ class Home(Page):
             if keys:
                 cap = QLabel(keys)
                 cap.setProperty("role", "small" if keys == "a minute" else "key")
-                row.addWidget(cap)
+                row.addWidget(cap, 0, Qt.AlignmentFlag.AlignVCenter)
             box.addLayout(row)
             self._steps.append((button, icon))
         box.addStretch(1)

@@ -68,6 +68,10 @@ class ReportView(QWidget):
         self.table.verticalHeader().hide()
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.table.setMinimumWidth(250)
+        self.table.verticalHeader().setDefaultSectionSize(26)
+        left, right = (side | Qt.AlignmentFlag.AlignVCenter for side in (Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight))
+        self.table.horizontalHeaderItem(0).setTextAlignment(left)
+        self.table.horizontalHeaderItem(1).setTextAlignment(right)
         top = QHBoxLayout()
         top.setSpacing(10)
         for figure in self.figures.values():

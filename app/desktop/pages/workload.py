@@ -27,7 +27,7 @@ from PySide6.QtWidgets import (
 
 from app.desktop import theme
 from app.desktop.actions import Action
-from app.desktop.charts import Chart, number
+from app.desktop.charts import Chart, Histogram, Line, number
 from app.desktop.figure import Figure
 from app.desktop.forms import Form
 from app.desktop.pages.base import Context, Page
@@ -42,6 +42,19 @@ SETTLE_MS = 120
 """So long nothing is typed before the pictures are made anew."""
 
 
+def arrivals_chart() -> tuple[Chart, Line]:
+    """Requests over time."""
+    about = "How many requests arrive, as if answers took no time."
+    chart = Chart("Arrivals", "time", "requests/s", x_unit="s", about=about)
+    return chart, chart.line(step=True, fill=True)
+
+
+def lengths_chart(title: str, colour: str) -> tuple[Chart, Histogram]:
+    """A histogram of tokens."""
+    chart = Chart(title, "tokens", "requests", about="The longest 0.5 % count in the last bin.")
+    return chart, chart.histogram(colour=colour)
+
+
 class Pictures(QWidget):
     """The previews of a workload."""
 
@@ -50,10 +63,7 @@ class Pictures(QWidget):
         self.figures = {
             name: Figure(name) for name in ("Requests", "Arrivals", "Prompt tokens", "Output tokens", "Shared")
         }
-        self.arrivals = Chart(
-            "Arrivals", "time", "requests/s", x_unit="s", about="How many requests arrive, as if answers took no time."
-        )
-        self.rate = self.arrivals.line("", step=True, fill=True)
+        self.arrivals, self.rate = arrivals_chart()
         self.tokens = Chart(
             "Prompt tokens that arrive",
             "time",
@@ -63,10 +73,8 @@ class Pictures(QWidget):
         )
         self.sharing = self.tokens.stack(("new", "shared"), ("stored", "cached"))
         self.tokens.link_x(self.arrivals)
-        self.prompt = Chart("Prompt lengths", "tokens", "requests", about="The longest 0.5 % count in the last bin.")
-        self.prompt_bars = self.prompt.histogram("", "stored")
-        self.output = Chart("Output lengths", "tokens", "requests", about="The longest 0.5 % count in the last bin.")
-        self.output_bars = self.output.histogram("", "internal")
+        self.prompt, self.prompt_bars = lengths_chart("Prompt lengths", "stored")
+        self.output, self.output_bars = lengths_chart("Output lengths", "internal")
         self.note = QLabel()
         self.note.setProperty("role", "warn")
         self.note.setWordWrap(True)
@@ -153,6 +161,9 @@ class TraceImport(QWidget):
             table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
             table.setShowGrid(False)
             table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        self.facts.horizontalHeader().setDefaultAlignment(right)
+        self.facts.horizontalHeaderItem(0).setTextAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self.facts.verticalHeader().hide()
         self.facts.setFixedHeight(106)
         self.lines.horizontalHeader().hide()
@@ -172,6 +183,16 @@ class TraceImport(QWidget):
         options.addWidget(self.format)
         options.addWidget(self.skip)
         options.addStretch(1)
+        arrivals, self.rate = arrivals_chart()
+        prompt, self.prompt_bars = lengths_chart("Prompt lengths", "stored")
+        output, self.output_bars = lengths_chart("Output lengths", "internal")
+        self.charts = QWidget()
+        pictures = QHBoxLayout(self.charts)
+        pictures.setContentsMargins(0, 0, 0, 0)
+        pictures.setSpacing(10)
+        for chart in (arrivals, prompt, output):
+            chart.setMinimumHeight(210)
+            pictures.addWidget(chart)
         self.facts_title = QLabel("What is in it")
         self.lines_title = QLabel("Its first lines")
         for heading in (self.facts_title, self.lines_title):
@@ -185,6 +206,7 @@ class TraceImport(QWidget):
         box.addWidget(self.verdict)
         box.addWidget(self.facts_title)
         box.addWidget(self.facts)
+        box.addWidget(self.charts)
         box.addWidget(self.lines_title)
         box.addWidget(self.lines, 1)
         theme.themes.changed.connect(self._dress)
@@ -266,6 +288,10 @@ class TraceImport(QWidget):
         self.verdict.setText(", ".join(part for part in told if part) + ".")
         self._role("good")
         self._show_facts(info)
+        preview = report.preview
+        self.rate.set(preview.time, preview.rate)
+        self.prompt_bars.set(preview.prompt_edges, preview.prompt_counts)
+        self.output_bars.set(preview.output_edges, preview.output_counts)
         self.use.setEnabled(True)
         self.use.setFocus(Qt.FocusReason.OtherFocusReason)
 
@@ -302,6 +328,7 @@ class TraceImport(QWidget):
     def _show_facts(self, info: dict[str, Any] | None) -> None:
         self.facts_title.setVisible(info is not None)
         self.facts.setVisible(info is not None)
+        self.charts.setVisible(info is not None)
         if info is None:
             return
         self.facts.setRowCount(2)
@@ -458,13 +485,14 @@ class WorkloadPage(Page):
         if self._task is not None:
             self._task.cancel()
             self._task = None
-        if section.trace is None and not isinstance(section.prompt, EmpiricalLength):
-            if not isinstance(section.output, EmpiricalLength):
-                try:
-                    self.pictures.show_preview(preview_of(section, seed))
-                except InputError as error:
-                    self.pictures.complain(str(error).rstrip("."))
-                return
+        if section.trace is None and not any(
+            isinstance(each, EmpiricalLength) for each in (section.prompt, section.output)
+        ):
+            try:
+                self.pictures.show_preview(preview_of(section, seed))
+            except InputError as error:
+                self.pictures.complain(str(error).rstrip("."))
+            return
         self._task = self.context.tasks.start(drawn_preview, section, seed)
         self._task.done.connect(self.pictures.show_preview)
         self._task.failed.connect(lambda sentence: self.pictures.complain(sentence.rstrip(".")))
