@@ -17,20 +17,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from app.jobs.history import Facts, History, Kind
+from app.jobs.history import Facts, History
 from app.jobs.snapshots import Board, Snapshot
-from app.jobs.spool import BOARD, EVENT_COLUMNS, EXTRA_COLUMNS, Reader, Writer, make_folder
+from app.jobs.spool import BOARD, WIDTHS, Reader, Spooler, Writer, make_folder
 from simcore.errors import InputError
-from simcore.record.recorder import STEP_COLUMNS
 from simcore.record.results import Results
-from simcore.record.rows import Rows
 from simcore.scenario import Scenario
 from simcore.serving.plan import StepPlan
-from simcore.serving.request import Request
-from simcore.serving.request import Sequence as Branch
 from simcore.ticks import TICKS_PER_SECOND, Tick, to_ticks
 
 PUBLISH_EVERY = 1 / 30
@@ -73,98 +66,46 @@ class _Gone(Exception):
     """The window is not there any more, or wants no more of this run."""
 
 
-class _Spooler:
+class _Conductor(Spooler):
     """Watches a run for others: writes down what happens, keeps the pace, obeys."""
 
     def __init__(self, folder: Path, orders: Connection) -> None:
+        super().__init__()
         self.pace = Pace()
         self._orders = orders
         self._board = Board(folder / BOARD)
         self._writer = Writer(folder)
-        self._extra = Rows(len(EXTRA_COLUMNS))
-        self._events = Rows(len(EVENT_COLUMNS))
-        self._written = dict.fromkeys(("steps", "entries", "events"), 0)
+        self._written = dict.fromkeys(WIDTHS, 0)
         self._step = -1
         self._now: Tick = 0
-        self._decodes: set[int] = set()
-        self._ended: set[int] = set()
-        self._clock = 0
         self._evictions = 0
         self._look_at = self._publish_at = 0.0
         self._begun: tuple[float, Tick, int] | None = None  # the wall's time, simulated time and step of the pace
         self._marks: list[tuple[float, int, Tick]] = []
         self._speed = (0, 0)
 
-    def attach(self, simulation: Any) -> None:
-        """The run that it is an observer of."""
-        self._simulation = simulation
-        self._scheduler = simulation.scheduler
-        self._journal = simulation.scheduler.memory.journal
-        self._recorder = simulation.recorder
-
-    def arrived(self, request: Request, accepted: bool) -> None:
-        kind, sequence = (Kind.ARRIVE, len(self._scheduler.owners) - 1) if accepted else (Kind.REFUSE, -1)
-        end = request.prompt_len + request.output_len
-        self._note(self._scheduler.steps, request.arrival, kind, sequence, request.row, request.prompt_len, end)
-
     def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
-        scheduler, step = self._scheduler, plan.index
-        clock = scheduler.clock
-        owners = scheduler.owners
-        if plan.closed or plan.preempted:
-            preempted = set(plan.preempted)
-            for sequence in plan.preempted:
-                self._note(step, plan.made, Kind.PREEMPT, sequence, owners[sequence], 0, 0)
-            for sequence in plan.closed:
-                if sequence in self._ended:
-                    self._ended.remove(sequence)
-                elif sequence not in preempted:  # a beam that was dropped
-                    self._note(step, plan.made, Kind.END, sequence, owners[sequence], 0, -1)
-        if plan.opened:
-            for sequence, opening in plan.opened.items():
-                if opening.parent is None:
-                    self._note(step, plan.made, Kind.OPEN, sequence, opening.request, opening.computed, opening.hit)
-                else:
-                    tokens = opening.computed + clock - self._clock
-                    self._note(step, plan.made, Kind.DECODE, sequence, opening.request, tokens, 0)
-        if scheduler.chunks:
-            for branch in scheduler.chunks:
-                kind = Kind.CHUNK if branch.offset is None else Kind.DECODE
-                self._note(step, plan.made, kind, branch.id, branch.request.row, branch.computed, branch.length)
-        self._clock = clock
-        self._extra.append(len(self._journal), clock, len(self._events))
-        self._step, self._now = step, start
+        super().planned(plan, start, ticks)
+        self._step, self._now = plan.index, start
         pace = self.pace
         if (
-            (pace.until_step is not None and step >= pace.until_step)
+            (pace.until_step is not None and plan.index >= pace.until_step)
             or (pace.until_tick is not None and start >= pace.until_tick)
             or (pace.until_event is not None and self._happened(pace.until_event, plan))
         ):
             pace.hold()
-        self._evictions = scheduler.memory.evictions
+        self._evictions = self.scheduler.memory.evictions
         if pace.paused or pace.factor is not None or pace.rate is not None:
-            self._keep_pace(start, step)
+            self._keep_pace(start, plan.index)
         elif time.monotonic() >= self._look_at:
             self._visit()
-
-    def committed(self, plan: StepPlan, ended: list[Branch]) -> None:
-        if ended:
-            now = 0
-            for branch in ended:
-                now = branch.request.finished
-                tokens = branch.length - branch.request.prompt_len
-                self._note(plan.index, now, Kind.END, branch.id, branch.request.row, tokens, branch.request.live)
-                self._ended.add(branch.id)
-
-    def _note(self, *values: int) -> None:
-        self._events.append(*values)
 
     def _happened(self, event: str, plan: StepPlan) -> bool:
         if event == "preemption":
             return bool(plan.preempted)
         if event == "hit":
             return any(opening.parent is None and opening.hit for opening in plan.opened.values())
-        return bool(self._scheduler.memory.evictions > self._evictions)
+        return bool(self.scheduler.memory.evictions > self._evictions)
 
     def _keep_pace(self, start: Tick, step: int) -> None:
         """Wait until this step is due, or somebody lets it go on; hear orders meanwhile."""
@@ -223,7 +164,7 @@ class _Spooler:
         elif name == "pause":
             pace.hold()
         elif name == "stop":
-            self._simulation.stop()
+            self.simulation.stop()
             pace.hold()
             pace.paused, pace.factor, pace.rate = False, None, None
         elif name == "save":
@@ -235,13 +176,7 @@ class _Spooler:
     def _publish(self, state: RunState, results: Results | None = None) -> None:
         wall = time.monotonic()
         self._publish_at = wall + PUBLISH_EVERY
-        tables = {
-            "entries": self._journal.table(self._written["entries"]),
-            "events": self._events.table(self._written["events"]),
-        }
-        first = self._written["steps"]
-        steps = self._recorder.steps_since(first) if results is None else _steps_of(results, first)
-        tables["steps"] = np.concatenate([steps, self._extra.table(first)[: len(steps)]], axis=1)
+        tables = self.rows(results, self._written)
         for name, table in tables.items():
             if len(table):
                 self._writer.write(name, table)
@@ -290,13 +225,6 @@ def _work(folder: Path, orders: Connection, text: str, policies: Sequence[str], 
         shutil.rmtree(folder, ignore_errors=True)  # nobody else will
 
 
-def _steps_of(results: Results, first: int) -> NDArray[np.int64]:
-    """[steps, columns] those of a run that is over, from step `first` on; evictions are those so far."""
-    columns = dict(results.record.steps)
-    columns["evictions"] = np.cumsum(columns["evictions"])
-    return np.stack([columns[name][first:] for name in STEP_COLUMNS], axis=1)
-
-
 def _parent() -> int:
     parent = multiprocessing.parent_process()
     return parent.pid if parent is not None and parent.pid is not None else os.getppid()
@@ -315,15 +243,15 @@ def _simulate(folder: Path, orders: Connection, text: str, policies: Sequence[st
     for file in policies:
         load_policy(file)
     scenario = Scenario.from_toml(text, Path())
-    spooler = _Spooler(folder, orders)
-    spooler.pace = pace
-    simulation = Simulation(scenario, journal=True, observers=[spooler])
-    spooler.attach(simulation)
+    conductor = _Conductor(folder, orders)
+    conductor.pace = pace
+    simulation = Simulation(scenario, journal=True, observers=[conductor])
+    conductor.attach(simulation)
     orders.send(("facts", Facts.of(simulation)))
     try:
         begun = time.process_time()
         results = simulation.run()
-        spooler.over(results)
+        conductor.over(results)
         cpu_s = time.process_time() - begun
         about = {"interrupted": results.interrupted, "unfinished": len(results.unfinished), "cpu_s": cpu_s}
         orders.send(("over", about))
@@ -340,7 +268,7 @@ def _simulate(folder: Path, orders: Connection, text: str, policies: Sequence[st
             elif name == "summary":
                 orders.send(("summary", results.summary))
     finally:
-        spooler.close()
+        conductor.close()
 
 
 class LiveRun:
@@ -463,7 +391,7 @@ class LiveRun:
         if newest is None or newest[0] == self._seen or self.history is None or self._reader is None:
             return
         self._seen, self.snapshot = newest
-        tables = {name: self._reader.read(name, getattr(self.snapshot, name)) for name in ("steps", "entries", "events")}
+        tables = {name: self._reader.read(name, getattr(self.snapshot, name)) for name in WIDTHS}
         self.history.extend(tables["steps"], tables["entries"], tables["events"])
 
     def _order(self, name: str, value: Any = None) -> None:

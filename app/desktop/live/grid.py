@@ -195,7 +195,7 @@ class BlockGrid(QWidget):
             painter.drawLines([QPoint(x, y) for x in range(left + cell - 1, right, cell) for y in (top, bottom)])
             painter.drawLines([QPoint(x, y) for y in range(top + cell - 1, bottom, cell) for x in (left, right)])
         self._mark(painter, self.block, "accent", 2)
-        if self.hasFocus() and self.cursor_block:
+        if self.hasFocus() and self.cursor_block != self.block:
             self._mark(painter, self.cursor_block, "text", 1)
         if self.zoomed:
             self._draw_minimap(painter)

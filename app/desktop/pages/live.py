@@ -93,15 +93,18 @@ class RunView(QFrame):
         """Draw a state."""
         painting = paint(mode, history, state)
         self.grid.show_painting(painting, lit)
-        used, pool = int(np.count_nonzero(state.refs)), len(state.refs) - 1
-        shared = int(np.count_nonzero(state.refs > 1))
-        self.count.setText(f"{used:,} of {pool:,} blocks in use, {shared:,} shared")
         limits = history.facts.limits
         self.note.setVisible(limits is not None)
         self.note.setText(limits or "")
         if painting.legend != self._legend:
             self._legend = painting.legend
             self._show_legend()
+
+    def tell_count(self, state: State) -> None:
+        """In figures, for who can read them: a few times a second."""
+        used, pool = int(np.count_nonzero(state.refs)), len(state.refs) - 1
+        shared, cached = np.count_nonzero(state.refs > 1), np.count_nonzero((state.refs == 0) & (state.key != 0))
+        self.count.setText(f"{used:,} of {pool:,} in use, {shared:,} shared; {cached:,} cached")
 
     def dress(self) -> None:
         """Other colours."""
@@ -110,6 +113,7 @@ class RunView(QFrame):
     def _show_legend(self) -> None:
         while (item := self.key.takeAt(0)) is not None:
             if (widget := item.widget()) is not None and widget is not self.hover:
+                widget.hide()
                 widget.deleteLater()
         for name, hue, sign in self._legend:
             mark, text = QLabel(), QLabel(name)
@@ -141,7 +145,8 @@ class Live(Page):
         self.chosen: tuple[str, int] | None = None
         """("block", number) or ("request", row)"""
         self.range: tuple[int, int] | None = None
-        self.state: State | None = None
+        self.states: list[State | None] = [None, None]
+        """as they are drawn, of the run and of the one beside it"""
         self._shown = False
         self._charts_at = self._tables_at = 0.0
         self._late = QTimer(self)
@@ -319,7 +324,7 @@ class Live(Page):
     def actions_of(self) -> list[Action]:
         return [
             Action("time.previous", "Previous event", lambda: self.jump(True), ("[",), "Eviction, preemption or hit.", "back"),
-            Action("time.next", "Next event", lambda: self.jump(False), ("]",), "Eviction, preemption or hit.", "right"),
+            Action("time.next", "Next event", lambda: self.jump(False), ("]",), "Eviction, preemption or hit.", "step"),
             Action("time.kind", "What to jump to", self._next_kind, ("J",), "Evictions, preemptions or hits."),
             Action("time.earlier", "One step back", lambda: self._by(-1), (",",), "The step before the one shown."),
             Action("time.newest", "Newest step", self.session.follow, ("N",), "Follow the run again."),
@@ -337,6 +342,11 @@ class Live(Page):
                 for place, text in enumerate(BESIDE)
             ),
         ]
+
+    @property
+    def state(self) -> State | None:
+        """Of the run, as it is drawn."""
+        return self.states[0]
 
     # Being shown
 
@@ -425,7 +435,7 @@ class Live(Page):
         step = self.session.step_of(which)
         if step < 0:
             return ""
-        state = self.state if which == 0 and self.state is not None else history.at(step)
+        state = self.states[which] or history.at(step)
         refs, filled, key = int(state.refs[block]), int(state.filled[block]), int(state.key[block])
         if refs:
             name = history.facts.id_of(history.row_of(int(state.owner[block])))
@@ -504,7 +514,7 @@ class Live(Page):
     # Drawing
 
     def _began(self) -> None:
-        self.chosen, self.range, self.state = None, None, None
+        self.chosen, self.range, self.states = None, None, [None, None]
         self.scrubber.select(None)
         self.selection.hide()
         names = self.session.names
@@ -544,8 +554,7 @@ class Live(Page):
             if not len(history) or step < 0:
                 continue
             state = history.at(step)
-            if which == 0:
-                self.state = state
+            self.states[which] = state
             lit = self._lit(history, state) if which == 0 else None
             view.show_state(self.mode, history, state, lit)
 
@@ -616,6 +625,9 @@ class Live(Page):
         used, stored = mean["blocks_used"], mean["tokens_stored"]
         slots = used * size
         beside = self._beside_numbers()
+        for view, state in zip(self.views, self.states, strict=True):
+            if state is not None:
+                view.tell_count(state)
         cards = self.cards
         cards["use"].show_value(f"{used:,.0f} / {pool:,}", beside.get("use", f"{used / pool:.1%}, {mean['blocks_cached']:,.0f} more cached"))
         cards["stored"].show_value(
@@ -623,7 +635,7 @@ class Live(Page):
         )
         waste = mean["tokens_reserved"] + mean["tokens_internal"]
         cards["waste"].show_value(
-            f"{waste:,.0f}",
+            f"{waste / slots:.1%}" if slots else "-",
             beside.get("waste", f"{mean['tokens_reserved']:,.0f} reserved, {mean['tokens_internal']:,.0f} internal"),
         )
         cards["load"].show_value(
@@ -693,10 +705,12 @@ class Live(Page):
 
     def _dress(self) -> None:
         self.back.setIcon(theme.icon("back"))
-        self.forth.setIcon(theme.icon("right"))
+        self.forth.setIcon(theme.icon("step"))
         for view in self.views:
             view.dress()
         self.beside.setIcon(theme.icon("compare"))
+        for item in self.stack.items:
+            item.setPen(None)  # edges of so many columns would hide the areas
         self._draw_grids()
         self._inspect()
 
