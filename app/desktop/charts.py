@@ -441,6 +441,7 @@ class Chart(QFrame):
         self.view = pg.PlotWidget()
         self.view.setFrameShape(QFrame.Shape.NoFrame)
         self.view.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.view.viewport().setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.view.setMinimumSize(120, 80)
         self.view.setAcceptDrops(False)  # files are for the window
         self.plot = self.view.getPlotItem()
@@ -787,7 +788,7 @@ class _Legend(QWidget):
     """The names of a chart's series: on the right of its title, or in a line of their own from the left."""
 
     def __init__(self, chart: Chart) -> None:
-        super().__init__()
+        super().__init__(chart)
         self.chart = chart
         self.left = False
         self.setMinimumHeight(24)

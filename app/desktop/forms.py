@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QEvent, QObject, QSignalBlocker, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QObject, QSignalBlocker, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QCheckBox,
@@ -469,7 +469,8 @@ class Form(QWidget):
         self.search.setClearButtonEnabled(True)
         self.search.setAccessibleName("Find a key of the scenario")
         self.search.textChanged.connect(lambda _text: self.sync())
-        self.search.setVisible(filter)
+        if not filter:
+            self.search.hide()
         self.banner = QFrame()
         self.banner.setProperty("role", "problem")
         self.sentence = QLabel()
@@ -552,14 +553,15 @@ class Form(QWidget):
         """Bring a key into view and put the cursor into it."""
         path = next((info.path for info in self.document.infos(self.prefix) if info.path == key), "")
         path = path or key.rpartition(".")[0]
-        if path not in self.fields or not self.fields[path].isVisible():
+        if path not in self.fields or self.fields[path].isHidden():
             group = self._group(path)
             group.open = group.all = True
             self.search.clear()
             self.sync()
         if path in self.fields:
-            self.area.ensureWidgetVisible(self.fields[path], 0, 60)
-            self.fields[path].editor.setFocus(Qt.FocusReason.OtherFocusReason)
+            field = self.fields[path]
+            field.editor.setFocus(Qt.FocusReason.OtherFocusReason)
+            QTimer.singleShot(0, field, lambda: self.area.ensureWidgetVisible(field, 0, 60))  # it may have no place yet
 
     def _has_field(self, info: KeyInfo) -> bool:
         if self.only is not None and not self.only(info.path):

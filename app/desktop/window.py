@@ -288,6 +288,7 @@ class MainWindow(QMainWindow):
         if on and self.form is None and layout is not None:
             self.form = Form(self.document)
             layout.addWidget(self.form)
+            self.form.show()
 
     # Actions and menus
 

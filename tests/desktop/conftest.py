@@ -104,7 +104,8 @@ def make_window(qtbot: QtBot) -> Iterator[Callable[[], MainWindow]]:
         window.resize(1280, 800)
         window.show_page("home")
         window.show()
-        qtbot.waitExposed(window)
+        window.activateWindow()
+        qtbot.waitUntil(window.isActiveWindow)
         made.append(window)
         return window
 
@@ -135,7 +136,9 @@ def answer(qapp: QApplication) -> Callable[[str], list[str]]:
             said.append(box.text())
             buttons = box.findChild(QDialogButtonBox)
             assert buttons is not None
-            found: list[QAbstractButton] = [each for each in buttons.buttons() if each.text().replace("&", "") == button]
+            found: list[QAbstractButton] = [
+                each for each in buttons.buttons() if each.text().replace("&", "") == button
+            ]
             found[0].click()
 
         QTimer.singleShot(0, press)

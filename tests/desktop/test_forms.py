@@ -44,7 +44,10 @@ def test_basic_keys_first_and_the_rest_below_more(form: Form, qtbot: QtBot) -> N
 
 
 def chosen(document: Document, info: KeyInfo) -> None:
-    """Choose the variants under which a key exists."""
+    """Choose the variants under which a key exists, and turn its table on."""
+    table = info.path.rpartition(".")[0]
+    if table.count(".") == 1 and document.value(table) is None and document.info(table).default is None:
+        document.set(table, {})
     for tag, choice in info.when.items():
         document.set(tag, choice)
 

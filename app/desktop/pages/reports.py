@@ -69,7 +69,9 @@ class ReportView(QWidget):
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.table.setMinimumWidth(250)
         self.table.verticalHeader().setDefaultSectionSize(26)
-        left, right = (side | Qt.AlignmentFlag.AlignVCenter for side in (Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight))
+        left, right = (
+            side | Qt.AlignmentFlag.AlignVCenter for side in (Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight)
+        )
         self.table.horizontalHeaderItem(0).setTextAlignment(left)
         self.table.horizontalHeaderItem(1).setTextAlignment(right)
         top = QHBoxLayout()
@@ -152,8 +154,8 @@ class Reports(Page):
         column.addWidget(self.add)
         left.setMinimumWidth(230)
 
-        self.title = QLabel()
-        self.title.setProperty("role", "title")
+        self.heading = QLabel()
+        self.heading.setProperty("role", "title")
         self.sub = QLabel()
         self.sub.setProperty("role", "muted")
         self.open_scenario = QPushButton("Open its scenario")
@@ -164,7 +166,7 @@ class Reports(Page):
         top = QHBoxLayout()
         words = QVBoxLayout()
         words.setSpacing(0)
-        words.addWidget(self.title)
+        words.addWidget(self.heading)
         words.addWidget(self.sub)
         top.addLayout(words, 1)
         top.addWidget(self.open_scenario)
@@ -254,7 +256,7 @@ class Reports(Page):
     def _show(self, report: Report) -> None:
         self._task = None
         self.report = report
-        self.title.setText(report.path.name)
+        self.heading.setText(report.path.name)
         about = report.about
         told = [
             f"{report.summary.get('steps', 0):,} steps" if isinstance(report.summary.get("steps"), int) else "",

@@ -1,0 +1,47 @@
+"""Starting: what will not do is said in a sentence."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.desktop.application import main, unfit
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("qt", "python", "words"),
+    [
+        ("6.10.3", (3, 11), ""),
+        ("6.10.3", (3, 13), ""),
+        ("6.12.0", (3, 11), "kills the process"),
+        ("6.11.0", (3, 12), "pyqtgraph"),
+        ("6.9.1", (3, 11), "too old"),
+        ("", (3, 11), "not installed"),
+    ],
+)
+def test_pairs_that_crash_are_refused(qt: str, python: tuple[int, int], words: str) -> None:
+    problem = unfit(qt, python)
+    assert (words in problem) if words else not problem
+    assert "\n" not in problem
+
+
+def test_a_bad_pair_opens_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("app.desktop.application.qt_version", lambda: "6.12.0")
+    assert main([]) == 2
+    assert "install what fits" in capsys.readouterr().err
+
+
+def test_without_a_screen_it_says_so() -> None:
+    environment = {key: value for key, value in os.environ.items() if key not in _SCREENS}
+    command = [sys.executable, "main.py", "desktop"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "no screen" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+_SCREENS = ("QT_QPA_PLATFORM", "DISPLAY", "WAYLAND_DISPLAY")
