@@ -48,6 +48,7 @@ from simcore.errors import InputError
 
 Floats = NDArray[np.float64]
 Colour = str
+Column = Sequence[Any] | NDArray[Any]
 S = TypeVar("S", bound="Series")
 EXPORT_SCALE = 3
 """Pixels a point of an exported PNG."""
@@ -97,7 +98,7 @@ class Series(ABC):
         """Take the colours of the current theme."""
 
     @abstractmethod
-    def columns(self) -> list[tuple[str, Sequence[Any]]]:
+    def columns(self) -> list[tuple[str, Column]]:
         """What is drawn, as named columns of equal length: the first one is x."""
 
     def read(self, x: float) -> str:
@@ -148,7 +149,7 @@ class Line(Series):
             self.item.setFillLevel(0)
             self.item.setBrush(shade)
 
-    def columns(self) -> list[tuple[str, Sequence[Any]]]:
+    def columns(self) -> list[tuple[str, Column]]:
         return [(self.chart.x_name, self.x), (self.name or self.chart.y_name, self.y)]
 
     def floor(self) -> float | None:
@@ -170,7 +171,7 @@ class Stack(Series):
         self.colours = tuple(colours) if colours else None
         self.x: Floats = np.empty(0)
         self.heights: Floats = np.empty((len(self.names), 0))
-        self.items = []
+        self.items: list[Any] = []
         for level in reversed(range(len(self.names))):  # the largest sum lies below the others
             item = pg.PlotCurveItem(fillLevel=0, skipFiniteCheck=True)
             item.setZValue(-10 - level)
@@ -212,7 +213,7 @@ class Stack(Series):
             item.setPen(pg.mkPen(self._hue(level), width=1))  # an edge of another colour would hide narrow peaks
             item.setBrush(self._hue(level))
 
-    def columns(self) -> list[tuple[str, Sequence[Any]]]:
+    def columns(self) -> list[tuple[str, Column]]:
         return [(self.chart.x_name, self.x), *zip(self.names, self.heights, strict=True)]
 
     def read(self, x: float) -> str:
@@ -280,8 +281,8 @@ class Bars(Series):
     def floor(self) -> float | None:
         return float(self.heights.min(initial=0.0) if self.low is None else self.low.min(initial=0.0))
 
-    def columns(self) -> list[tuple[str, Sequence[Any]]]:
-        found: list[tuple[str, Sequence[Any]]] = [
+    def columns(self) -> list[tuple[str, Column]]:
+        found: list[tuple[str, Column]] = [
             (self.chart.x_name or "label", self.labels),
             (self.name or self.chart.y_name, self.heights),
         ]
@@ -325,7 +326,7 @@ class Scatter(Series):
         self.item.setBrush(shade)
         self.item.setPen(pg.mkPen(self.colour))
 
-    def columns(self) -> list[tuple[str, Sequence[Any]]]:
+    def columns(self) -> list[tuple[str, Column]]:
         return [(self.chart.x_name, self.x), (self.name or self.chart.y_name, self.y)]
 
 
@@ -355,7 +356,7 @@ class Histogram(Series):
     def floor(self) -> float | None:
         return 0.0
 
-    def columns(self) -> list[tuple[str, Sequence[Any]]]:
+    def columns(self) -> list[tuple[str, Column]]:
         return [("from", self.edges[:-1]), ("to", self.edges[1:]), (self.name or "count", self.counts)]
 
     def read(self, x: float) -> str:
@@ -390,7 +391,7 @@ class Heatmap(Series):
     def dress(self) -> None:
         self.bar.axis.setTextPen(pg.mkPen(theme.colour("muted")))
 
-    def columns(self) -> list[tuple[str, Sequence[Any]]]:
+    def columns(self) -> list[tuple[str, Column]]:
         rows, columns = self.matrix.shape
         y, x = np.divmod(np.arange(rows * columns), max(columns, 1))
         return [("column", x), ("row", y), (self.name or "value", self.matrix.ravel())]
@@ -460,9 +461,9 @@ class Chart(QFrame):
         self.readout = QLabel(self.view)
         self.readout.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.readout.hide()
-        self.cursor = pg.InfiniteLine(angle=90, movable=False)
-        self.cursor.hide()
-        self.plot.addItem(self.cursor, ignoreBounds=True)
+        self.cross = pg.InfiniteLine(angle=90, movable=False)
+        self.cross.hide()
+        self.plot.addItem(self.cross, ignoreBounds=True)
         self.view.scene().sigMouseMoved.connect(self._hover)
         self.view.leaveEvent = lambda _event: self._unhover()
 
@@ -626,12 +627,12 @@ class Chart(QFrame):
             left = max(area.left() + 4, position.x() - 12 - self.readout.width())
         self.readout.move(int(left), area.top() + 4)
         self.readout.show()
-        self.cursor.setPos(point.x())
-        self.cursor.setVisible(not bars)
+        self.cross.setPos(point.x())
+        self.cross.setVisible(not bars)
 
     def _unhover(self) -> None:
         self.readout.hide()
-        self.cursor.hide()
+        self.cross.hide()
 
     def touched(self) -> None:
         """A series has new data: what is never negative stands on 0."""
@@ -649,14 +650,14 @@ class Chart(QFrame):
         for side in ("bottom", "left"):
             axis = self.plot.getAxis(side)
             axis.setPen(pg.mkPen(theme.colour("border")))
-            axis.setTickPen(pg.mkPen(theme.colour("border")))
+            axis.setTickPen(pg.mkPen(theme.colour("grid")))
             axis.setTextPen(pg.mkPen(theme.colour("muted")))
             axis.setTickFont(small)
             axis.label.setFont(small)
             axis.label.setDefaultTextColor(theme.colour("muted"))
             axis.labelStyle = {"color": shown.muted}
-        self.plot.showGrid(y=not any(isinstance(series, Heatmap) for series in self.series), alpha=0.6)
-        self.cursor.setPen(pg.mkPen(theme.colour("muted")))
+        self.plot.showGrid(y=not any(isinstance(series, Heatmap) for series in self.series), alpha=0.9)
+        self.cross.setPen(pg.mkPen(theme.colour("muted")))
         if self.region is not None:
             self.region.setBrush(theme.colour("accent", 0.18))
             for edge in self.region.lines:
@@ -713,7 +714,7 @@ class Chart(QFrame):
             case ".png":
                 buffer = QBuffer()
                 buffer.open(QIODevice.OpenModeFlag.WriteOnly)
-                self.image().save(buffer, "PNG")
+                self.image().save(buffer, b"PNG")
                 content = buffer.data().data()
             case ".svg":
                 content = self._vector(_svg_device)
@@ -730,7 +731,7 @@ class Chart(QFrame):
 
     def csv(self) -> str:
         """Its numbers: series with equal x share a table, others stand in one of their own."""
-        tables: list[list[tuple[str, Sequence[Any]]]] = []
+        tables: list[list[tuple[str, Column]]] = []
         for series in self.series:
             columns = series.columns()
             for table in tables:
@@ -860,8 +861,8 @@ class _Text:
         self.parts.append(text)
 
 
-def _plain(values: Sequence[Any]) -> Sequence[Any]:
-    return values.tolist() if isinstance(values, np.ndarray) else values
+def _plain(values: Column) -> Sequence[Any]:
+    return list(values.tolist()) if isinstance(values, np.ndarray) else values
 
 
 def _svg_device(target: QBuffer, chart: Chart) -> QSvgGenerator:

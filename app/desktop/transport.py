@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
+    QSizePolicy,
     QToolButton,
 )
 
@@ -92,7 +93,7 @@ class Session(QObject):
 
 def speed_text(speed: float) -> str:
     """As the box of speeds writes it."""
-    return f"{speed:g}x" if speed else "as fast as it goes"
+    return f"{speed:g}x" if speed else "max"
 
 
 class Transport(QFrame):
@@ -123,7 +124,9 @@ class Transport(QFrame):
         self.main.setAccessibleName("Run or pause")
         self.speed = QComboBox()
         self.speed.setAccessibleName("Speed")
-        self.speed.setToolTip("<b>Speed</b> (&lt; &gt;)<br>Seconds of the run in a second of the wall.")
+        self.speed.setToolTip(
+            "<b>Speed</b> (&lt; &gt;)<br>Seconds of the run in a second of the wall; max: as fast as it goes."
+        )
         for speed in SPEEDS:
             self.speed.addItem(speed_text(speed), speed)
         self.speed.setCurrentIndex(SPEEDS.index(1.0))
@@ -131,7 +134,7 @@ class Transport(QFrame):
         self.stop = QLineEdit()
         self.stop.setAccessibleName("Pause at, in seconds of the run")
         self.stop.setPlaceholderText("never")
-        self.stop.setMaximumWidth(90)
+        self.stop.setFixedWidth(74)
         self.stop.setValidator(QDoubleValidator(0.0, 1e7, 6, self.stop))
         self.stop.setToolTip("<b>Pause at</b> (Ctrl+G)<br>The time of the run, in seconds, at which it pauses.")
         self.stop.editingFinished.connect(self._set_pause)
@@ -140,6 +143,8 @@ class Transport(QFrame):
         self.achieved = QLabel("")
         self.achieved.setProperty("role", "muted")
         self.achieved.setAccessibleName("Achieved speed")
+        self.achieved.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.achieved.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)  # the first to be cut
 
         row = QHBoxLayout(self)
         row.setContentsMargins(12, 7, 12, 7)
@@ -155,8 +160,7 @@ class Transport(QFrame):
         row.addWidget(self._muted("Pause at"))
         row.addWidget(self.stop)
         row.addWidget(self._muted("s"))
-        row.addStretch(1)
-        row.addWidget(self.achieved)
+        row.addWidget(self.achieved, 1)
         row.addSpacing(8)
         row.addWidget(self.where)
 

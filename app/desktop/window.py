@@ -103,6 +103,7 @@ class MainWindow(QMainWindow):
         self.shown: Page | None = None
         self._own_actions: dict[str, list[str]] = {}
         self.form: Form | None = None
+        self._menus: dict[str, QMenu] = {}
 
         self.rail = Rail()
         self.stack = QStackedWidget()
@@ -367,17 +368,23 @@ class MainWindow(QMainWindow):
     def _make_menus(self) -> None:
         bar = self.menuBar()
         bar.clear()
-        menus: dict[str, QMenu] = {}
+        for menu in self._menus.values():
+            menu.deleteLater()
+        menus = self._menus = {}
         for action, made in self.actions_:
             name = menu_of(action)
             if name not in MENUS:
                 continue
             if name not in menus:
-                menus[name] = bar.addMenu(f"&{MENUS[name]}")
+                menus[name] = QMenu(f"&{MENUS[name]}", bar)
+                bar.addMenu(menus[name])
             if action.id == "file.save":
-                self._recent_menu = menus[name].addMenu("Open recent")
+                self._recent_menu = QMenu("Open recent", menus[name])
+                menus[name].addMenu(self._recent_menu)
                 self._recent_menu.aboutToShow.connect(self._fill_recent)
-                presets = menus[name].addMenu("New from preset")
+                presets = QMenu("New from preset", menus[name])
+                presets.setToolTipsVisible(True)
+                menus[name].addMenu(presets)
                 for preset in preset_names("scenarios"):
                     about = read_preset("scenarios", preset)["description"]
                     presets.addAction(preset, partial(self.new, preset)).setToolTip(about)

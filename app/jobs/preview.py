@@ -84,7 +84,8 @@ def picture(workload: Workload, requests: int) -> Preview:
     column = np.clip(((time - first) / width).astype(np.int64), 0, TIMES - 1)
 
     def per_second(weights: NDArray[Any] | None) -> Floats:
-        return np.bincount(column, weights, TIMES) / width
+        counts: Floats = np.bincount(column, weights, TIMES) / width
+        return counts
 
     numbers = {"shared": float(shared.sum() / max(workload.prompt_len.sum(), 1))}
     for name, lengths in (("prompt", workload.prompt_len), ("output", workload.output_len)):

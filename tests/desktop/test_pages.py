@@ -167,7 +167,7 @@ def test_a_trace_of_ten_gigabytes_is_a_sentence(
         file.truncate(10 << 30)  # a hole: it takes no room on the disk
     window.open_path(path)
     qtbot.waitUntil(lambda: "longer than 2 GiB" in workload.importer.verdict.text(), timeout=WAIT_MS)
-    assert workload.importer.size.text() == "10.7 GB"
+    assert workload.importer.bytes.text() == "10.7 GB"
 
 
 @pytest.fixture(scope="module")

@@ -181,7 +181,7 @@ def test_saving_and_opening_loses_nothing(
     assert window.open_path(path)
     assert window.document.value("memory.eviction.policy") == "arc"
     window._fill_recent()
-    assert [action.text() for action in window._recent_menu.actions()][0].endswith("mine.toml")
+    assert window._recent_menu.actions()[0].text().endswith("mine.toml")
 
 
 def test_unsaved_changes_are_asked_about(window: MainWindow, answer: Callable[[str], list[str]], qtbot: QtBot) -> None:

@@ -118,6 +118,6 @@ def test_a_trace_tells_its_head_before_it_is_read(tmp_path: Path) -> None:
     assert isinstance(told[0], Head)
     assert told[0].lines[0].startswith("{")
     assert report.info["requests"] == 4
+    (tmp_path / "empty.csv").touch()
     with pytest.raises(InputError, match="is empty"):
-        (tmp_path / "empty.csv").touch()
         inspect_trace(told.append, tmp_path / "empty.csv", "auto", False, 0)

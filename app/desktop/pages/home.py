@@ -1,5 +1,6 @@
 """Where one begins: presets as cards, what was open lately, a place to drop files, the first steps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -293,7 +294,7 @@ class Home(Page):
         box.addSpacing(10)
         box.addWidget(_heading("First steps"))
         window = self.context.window
-        steps = [("Take the tour", "a minute", window.tour, "tour")]
+        steps: list[tuple[str, str, Callable[[], object], str]] = [("Take the tour", "a minute", window.tour, "tour")]
         if self.context.session is not None:
             steps.append(("Run the default scenario", "Space", self._run_default, "run"))
         steps += [

@@ -62,18 +62,18 @@ class ReportView(QWidget):
         self.charts = (self.memory, self.queue, self.hits, self.latency)
         self.table = QTableWidget(0, 2)
         self.table.setAccessibleName("All numbers")
-        self.table.setHorizontalHeaderLabels(["number", "value"])
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.table.setShowGrid(False)
         self.table.verticalHeader().hide()
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.table.setMinimumWidth(250)
         self.table.verticalHeader().setDefaultSectionSize(26)
-        left, right = (
-            side | Qt.AlignmentFlag.AlignVCenter for side in (Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight)
-        )
-        self.table.horizontalHeaderItem(0).setTextAlignment(left)
-        self.table.horizontalHeaderItem(1).setTextAlignment(right)
+        for column, (name, side) in enumerate(
+            (("number", Qt.AlignmentFlag.AlignLeft), ("value", Qt.AlignmentFlag.AlignRight))
+        ):
+            head = QTableWidgetItem(name)
+            head.setTextAlignment(side | Qt.AlignmentFlag.AlignVCenter)
+            self.table.setHorizontalHeaderItem(column, head)
         top = QHBoxLayout()
         top.setSpacing(10)
         for figure in self.figures.values():

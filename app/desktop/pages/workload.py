@@ -132,8 +132,8 @@ class TraceImport(QWidget):
         self.task: Task | None = None
         self.title = QLabel()
         self.title.setProperty("role", "title")
-        self.size = QLabel()
-        self.size.setProperty("role", "muted")
+        self.bytes = QLabel()
+        self.bytes.setProperty("role", "muted")
         self.format = QComboBox()
         self.format.setAccessibleName("Format of the trace")
         self.format.addItems([AUTO, *FORMATS])
@@ -163,7 +163,9 @@ class TraceImport(QWidget):
             table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         self.facts.horizontalHeader().setDefaultAlignment(right)
-        self.facts.horizontalHeaderItem(0).setTextAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        first = QTableWidgetItem("tokens")
+        first.setTextAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        self.facts.setHorizontalHeaderItem(0, first)
         self.facts.verticalHeader().hide()
         self.facts.setFixedHeight(106)
         self.lines.horizontalHeader().hide()
@@ -171,7 +173,7 @@ class TraceImport(QWidget):
         self.lines.setWordWrap(False)
         top = QHBoxLayout()
         top.addWidget(self.title)
-        top.addWidget(self.size)
+        top.addWidget(self.bytes)
         top.addStretch(1)
         top.addWidget(self.cancel)
         top.addWidget(self.use)
@@ -219,7 +221,7 @@ class TraceImport(QWidget):
         self.title.setToolTip(str(path))
         self.format.setCurrentIndex(0)
         self.skip.setChecked(False)
-        self.size.setText("")
+        self.bytes.setText("")
         self.read()
 
     def read(self) -> None:
@@ -304,7 +306,7 @@ class TraceImport(QWidget):
             self._mark(int(match[1]))
 
     def _show_lines(self, head: Head) -> None:
-        self.size.setText(_bytes(head.size))
+        self.bytes.setText(_bytes(head.size))
         self.lines_title.setText("Its first lines" if head.first == 1 else "Where it is broken")
         self.lines.setRowCount(len(head.lines))
         self.lines.setVerticalHeaderLabels(
