@@ -53,7 +53,7 @@ class LiveSession(Session):
         self._state: State = "idle"
         self._factor = 1.0
         self._pause_at: float | None = None
-        self._started: tuple[Scenario, Scenario | None] | None = None
+        self._started: tuple[Scenario, Scenario | None, str] | None = None
         self._next_progress = 0.0
         self._drawn = (-1, -1, -1)
         self._timer = QTimer(self)
@@ -69,10 +69,12 @@ class LiveSession(Session):
     def start(self, scenario: Scenario) -> None:
         self.begin(scenario, None)
 
-    def begin(self, scenario: Scenario, other: Scenario | None, *, paused: bool = False) -> None:
-        """Start a run, and a second one beside it where another scenario is given."""
+    def begin(
+        self, scenario: Scenario, other: Scenario | None, difference: str = "", *, paused: bool = False
+    ) -> None:
+        """Start a run, and a second one beside it where another scenario is given, which is called by its difference."""
         self._end()
-        self._started = scenario, other
+        self._started = scenario, other, difference
         factor = self._factor or None
         try:
             self.live = LiveRun(scenario, pace=Pace(paused=paused, factor=factor))
@@ -83,7 +85,7 @@ class LiveSession(Session):
             self.failed.emit(f"The run cannot be started: {(error.strerror or str(error)).lower()}.")
             self._set_state("failed")
             return
-        self.names = [run.scenario.name for run in self._runs]
+        self.names = [scenario.name, *([difference or other.name] if other is not None else [])]
         self.following, self._step = True, 0
         self._set_state("starting")
         self._timer.start()

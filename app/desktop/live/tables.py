@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt, Signal
 from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QAbstractItemView, QComboBox, QHBoxLayout, QHeaderView, QLineEdit, QTableView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QComboBox, QHBoxLayout, QHeaderView, QLabel, QLineEdit, QTableView, QVBoxLayout, QWidget
 
 from app.desktop import theme
 from app.desktop.live.colouring import hue_of
@@ -15,6 +15,7 @@ from simcore.record.journal import Event
 
 Index = QModelIndex | QPersistentModelIndex
 MOST_EVENTS = 2000
+MOST_WAITING = 200
 _LOOKED_AT = 200_000
 """Entries of the journal before the step shown in which events are looked for."""
 
@@ -22,8 +23,12 @@ _LOOKED_AT = 200_000
 class Rows(QAbstractTableModel):
     """Rows of texts; each has a key, and the colour of its request."""
 
-    def __init__(self, headers: Sequence[str], right: Sequence[int] = (), parent: QObject | None = None) -> None:
+    def __init__(
+        self, headers: Sequence[str], right: Sequence[int] = (), mark: int = 0, parent: QObject | None = None
+    ) -> None:
+        """`right`: columns of numbers; `mark`: the column that has the colour."""
         super().__init__(parent)
+        self.mark = mark
         self.headers = tuple(headers)
         self.right = frozenset(right)
         self.rows: list[tuple[str, ...]] = []
@@ -55,7 +60,7 @@ class Rows(QAbstractTableModel):
             return self.rows[row][column]
         if role == Qt.ItemDataRole.TextAlignmentRole and column in self.right:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        if role == Qt.ItemDataRole.DecorationRole and column == 0 and self.hues[row]:
+        if role == Qt.ItemDataRole.DecorationRole and column == self.mark and self.hues[row]:
             return QColor(self.hues[row])
         return None
 
@@ -70,9 +75,11 @@ class Table(QTableView):
 
     activated_key = Signal(int)
 
-    def __init__(self, name: str, headers: Sequence[str], widths: Sequence[int], right: Sequence[int] = ()) -> None:
+    def __init__(
+        self, name: str, headers: Sequence[str], widths: Sequence[int], right: Sequence[int] = (), mark: int = 0
+    ) -> None:
         super().__init__()
-        self.rows = Rows(headers, right, self)
+        self.rows = Rows(headers, right, mark, self)
         self.setModel(self.rows)
         self.setAccessibleName(name)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -123,24 +130,39 @@ def fill_block_tables(table: Table, history: History, step: int, chosen: Sequenc
     table.rows.fill(rows, keys, hues)
 
 
-def fill_queue(table: Table, history: History, step: int) -> None:
-    """A row a waiting sequence, in the order in which they came, those preempted first."""
-    sequences = history.sequences(step)
-    back = np.flatnonzero(sequences.status == Status.PREEMPTED)
-    waiting = np.flatnonzero(sequences.status == Status.WAITING)
-    order = [*back.tolist(), *waiting.tolist()][:200]
-    rows, keys, hues = [], [], []
-    now = history.seconds(step)
-    arrivals = history.arrivals(step)
-    for place, sequence in enumerate(order):
-        row = int(sequences.row[sequence])
-        status = "preempted" if sequences.status[sequence] == Status.PREEMPTED else "new"
-        prompt = history.prompt_of(row)
-        why = history.why_waits(sequence, step) if place == 0 else f"{place} before it"
-        rows.append((history.facts.id_of(row), status, f"{now - arrivals[row]:.2f} s", f"{prompt:,}", why))
-        keys.append(row)
-        hues.append(hue_of(row))
-    table.rows.fill(rows, keys, hues)
+class Queue(QWidget):
+    """Who waits, and what the first of them waits for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.why = QLabel()
+        self.why.setWordWrap(True)
+        self.why.setAccessibleName("Why the head of the queue waits")
+        self.table = Table("Queue", ("request", "is", "waits", "prompt", "before it"), (84, 88, 72, 66, 60), (2, 3, 4))
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 6, 0, 0)
+        column.addWidget(self.why)
+        column.addWidget(self.table)
+
+    def fill(self, history: History, step: int) -> None:
+        """A row a waiting sequence, in the order in which they came, those preempted first."""
+        sequences = history.sequences(step)
+        back = np.flatnonzero(sequences.status == Status.PREEMPTED)
+        waiting = np.flatnonzero(sequences.status == Status.WAITING)
+        order = [*back.tolist(), *waiting.tolist()][:MOST_WAITING]
+        rows, keys, hues = [], [], []
+        now, arrivals = history.seconds(step), history.arrivals(step)
+        for place, sequence in enumerate(order):
+            row = int(sequences.row[sequence])
+            status = "preempted" if sequences.status[sequence] == Status.PREEMPTED else "new"
+            waits = f"{max(now - arrivals[row], 0):.2f} s"
+            rows.append((history.facts.id_of(row), status, waits, f"{history.prompt_of(row):,}", f"{place}"))
+            keys.append(row)
+            hues.append(hue_of(row))
+        self.table.rows.fill(rows, keys, hues)
+        head = f"<b>{history.facts.id_of(keys[0])}</b>: {history.why_waits(order[0], step)}" if order else "Nobody waits."
+        if head != self.why.text():
+            self.why.setText(head)
 
 
 _OF_REQUESTS = {
@@ -188,7 +210,7 @@ class EventLog(QWidget):
         self.text.setAccessibleName("Filter of events")
         self.text.setPlaceholderText("request or block")
         self.text.setClearButtonEnabled(True)
-        self.table = Table("Events", ("t", "step", "what", "of"), (82, 64, 84, 150), right=(0, 1))
+        self.table = Table("Events", ("t", "step", "what", "of"), (76, 68, 88, 150), (0, 1), mark=3)
         self.table.activated_key.connect(self._choose)
         top = QHBoxLayout()
         top.setContentsMargins(0, 0, 0, 0)

@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QMenu,
     QPushButton,
+    QSizePolicy,
     QSplitter,
     QTabWidget,
     QToolButton,
@@ -32,7 +33,7 @@ from app.desktop.live.colouring import MODES, paint
 from app.desktop.live.grid import BlockGrid, swatch
 from app.desktop.live.inspector import Inspector
 from app.desktop.live.scrubber import Scrubber
-from app.desktop.live.tables import EventLog, Table, fill_block_tables, fill_queue
+from app.desktop.live.tables import EventLog, Queue, Table, fill_block_tables
 from app.desktop.pages.base import Context, Page
 from app.desktop.session import LiveSession
 from app.jobs.history import JUMPS, History, State
@@ -66,6 +67,7 @@ class RunView(QFrame):
         self.title.setProperty("role", "heading")
         self.count = QLabel("")
         self.count.setProperty("role", "small")
+        self.count.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.grid = BlockGrid(title)
         self.note = QLabel("")
         self.note.setProperty("role", "small")
@@ -74,8 +76,7 @@ class RunView(QFrame):
         self.top = QHBoxLayout()
         self.top.setSpacing(10)
         self.top.addWidget(self.title)
-        self.top.addWidget(self.count)
-        self.top.addStretch(1)
+        self.top.addWidget(self.count, 1)
         self.key = QHBoxLayout()
         self.key.setSpacing(5)
         column = QVBoxLayout(self)
@@ -139,8 +140,8 @@ class Live(Page):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        assert isinstance(context.session, LiveSession)
-        self.session = context.session
+        own = context.session
+        self.session = own if isinstance(own, LiveSession) else LiveSession(self)  # a window that runs nothing
         self.mode = "state"
         self.chosen: tuple[str, int] | None = None
         """("block", number) or ("request", row)"""
@@ -210,8 +211,8 @@ class Live(Page):
         self.tabs.setDocumentMode(True)
         self.tabs.setMinimumWidth(300)
         self.inspector = Inspector()
-        self.tables = Table("Block tables", ("request", "phase", "tokens", "blocks", "block table"), (78, 58, 56, 52, 90), (2, 3))
-        self.queue = Table("Queue", ("request", "", "waits", "prompt", "why"), (78, 76, 62, 56, 120), (2, 3))
+        self.tables = Table("Block tables", ("request", "phase", "tokens", "blocks", "block table"), (84, 70, 68, 62, 90), (2, 3))
+        self.queue = Queue()
         self.log = EventLog()
         self.log.refill = self._fill_log
         for name, widget in (
@@ -224,7 +225,7 @@ class Live(Page):
         self.tabs.setCurrentWidget(self.tables)
         self.tabs.currentChanged.connect(lambda _index: self._fill_tables())
         self.tables.activated_key.connect(partial(self.choose_request, stay=True))
-        self.queue.activated_key.connect(self.choose_request)
+        self.queue.table.activated_key.connect(self.choose_request)
         self.log.block_chosen.connect(partial(self.choose_block, stay=True))
         self.log.request_chosen.connect(partial(self.choose_request, stay=True))
         self.log.step_chosen.connect(self.session.seek)
@@ -255,6 +256,7 @@ class Live(Page):
         self.charts.setChildrenCollapsible(False)
         for chart in (self.memory, self.load, self.latency):
             chart.selectable()
+            chart.plot.getAxis("bottom").showLabel(False)  # all three have the strip's axis
             chart.region_changed.connect(self._region)
             self.charts.addWidget(chart)
         self.charts.setSizes([500, 330, 330])
@@ -507,8 +509,8 @@ class Live(Page):
         found = int(history.steps["hit_tokens"][first : last + 1].sum())
         self.selection.setText(
             f"<b>{begin:.3f} s to {end:.3f} s</b>, {end - begin:.3f} s in {last - first + 1:,} steps: blocks in use "
-            f"{int(used[first]):,} to {int(used[last]):,} ({change:+,}), {evicted:,} evictions, {preempted:,} "
-            f"preemptions, {found:,} tokens found in the prefix cache. Blocks that changed are lit. Esc: all of the run"
+            f"{int(used[first]):,} to {int(used[last]):,} ({change:+,}), {_count(evicted, 'eviction')}, "
+            f"{_count(preempted, 'preemption')}, {found:,} tokens found in the prefix cache. Blocks that changed are lit. Esc: all of the run"
         )
 
     # Drawing
@@ -525,7 +527,9 @@ class Live(Page):
             view.grid.choose(0)
         self.inspector.show_nothing()
         self.grids.setSizes([1, 1])
+        self.memory_other.name = f"stored: {names[1]}" if len(names) > 1 else ""
         self.memory_other.set([], [])
+        self.memory.key.refresh()
 
     def _frame(self) -> None:
         if not self._shown or self.session.history is None:
@@ -597,7 +601,6 @@ class Live(Page):
             other = session.histories[1]
             end = other.step_at(history.seconds(last))
             places = np.unique(np.linspace(0, end, min(COLUMNS, end + 1)).astype(np.int64))
-            self.memory_other.name = f"stored: {session.names[1]}"
             self.memory_other.set(other.steps["t"][places] / (1 << 40), other.steps["tokens_stored"][places])
         known = history.latencies(last)["ttft"]
         if self.range is not None:
@@ -607,10 +610,10 @@ class Live(Page):
         self.p99.set(at, late)
         for chart in (self.memory, self.load, self.latency):
             if not session.following and self.range is None:
-                chart.cursor.setPos(session.now)
-                chart.cursor.show()
+                chart.cross.setPos(session.now)
+                chart.cross.show()
             else:
-                chart.cursor.hide()
+                chart.cross.hide()
         self._fill_cards()
 
     def _fill_cards(self) -> None:
@@ -684,7 +687,7 @@ class Live(Page):
             case self.tables:
                 fill_block_tables(self.tables, history, step)
             case self.queue:
-                fill_queue(self.queue, history, step)
+                self.queue.fill(history, step)
             case self.log:
                 self._fill_log()
             case _:
@@ -729,7 +732,7 @@ class Live(Page):
             from simcore.geometry import pool_size
 
             keys = (f"memory.blocks={max(2, pool_size(scenario).blocks // 2)}",)
-        self.begin_beside(keys)
+        self.begin_beside(keys, text.partition(":")[0])
 
     def ask_beside(self) -> None:
         """Ask for the keys in which the second run differs."""
@@ -737,10 +740,10 @@ class Live(Page):
             self, "Beside it", "Keys that differ, with ; between them, as in memory.blocks=400; memory.eviction=fifo"
         )
         if sure and text.strip():
-            self.begin_beside(tuple(part.strip() for part in text.split(";") if part.strip()))
+            self.begin_beside(tuple(part.strip() for part in text.split(";") if part.strip()), text)
 
-    def begin_beside(self, keys: Sequence[str]) -> None:
-        """Begin both."""
+    def begin_beside(self, keys: Sequence[str], difference: str) -> None:
+        """Begin both; the second is called by its difference."""
         scenario = self.context.document.scenario
         assert scenario is not None
         try:
@@ -750,7 +753,7 @@ class Live(Page):
 
             complain(self, "The second run cannot be", str(error))
             return
-        self.session.begin(scenario, other)
+        self.session.begin(scenario, other, difference)
 
     def save(self) -> None:
         """Ask for a folder, and write the results of a run that is over."""
@@ -797,6 +800,10 @@ def _percentiles(known: Any, bins: int = 60) -> tuple[Any, Any, Any]:
             median.append(low)
             late.append(high)
     return at, median, late
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _seconds(value: float) -> str:
