@@ -14,16 +14,17 @@ KEYS = (
     f"memory.blocks={BLOCKS + 1}",
     "workload.requests=40000",
     "workload.arrivals.rate=60.0",
-    "scheduler.max_num_seqs=512",
+    'workload.prompt={ distribution = "lognormal", mean = 500, cv = 0.8, max = 1800 }',
+    "scheduler.max_num_seqs=2048",
     'timing={ model = "linear", step = 0.0079, per_token = 51e-6, per_context_token = 6.4e-8 }',
 )
-"""Requests that fill a pool of so many blocks within seconds, and go on for longer than is measured."""
+"""Requests that fill half of a pool of so many blocks within seconds, and go on for longer than is measured."""
 EVERY = 0.15
 """s between two inputs"""
 
 
 def measure(seconds: float) -> dict[str, float]:
-    """Milliseconds of the processor for frames, and of the wall until answers; frames and steps a second of the wall."""
+    """Milliseconds: of the processor for frames, of the wall until answers. Frames and steps a second of the wall."""
     from PySide6.QtCore import QCoreApplication, QEvent, QObject
     from PySide6.QtWidgets import QApplication
 
@@ -40,13 +41,14 @@ def measure(seconds: float) -> dict[str, float]:
     window = MainWindow(make_session)
     window.resize(1480, 920)
     window.show()
-    page, session = window.show_page("live"), window.session
-    assert isinstance(page, Live)
+    shown, session = window.show_page("live"), window.session
+    assert isinstance(shown, Live)
+    page: Live = shown
     assert isinstance(session, LiveSession)
     session.set_speed(0.0)
     session.start(Scenario.preset("default", list(KEYS)))
     grid = page.views[0].grid
-    wait(app, lambda: session.history is not None and int(session.history.steps["blocks_used"][-1]) > BLOCKS // 8, 60)
+    wait(app, lambda: session.history is not None and int(session.history.steps["blocks_free"][-1]) < BLOCKS // 2, 120)
 
     frames: list[float] = []
     costs: list[float] = []

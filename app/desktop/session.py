@@ -69,10 +69,8 @@ class LiveSession(Session):
     def start(self, scenario: Scenario) -> None:
         self.begin(scenario, None)
 
-    def begin(
-        self, scenario: Scenario, other: Scenario | None, difference: str = "", *, paused: bool = False
-    ) -> None:
-        """Start a run, and a second one beside it where another scenario is given, which is called by its difference."""
+    def begin(self, scenario: Scenario, other: Scenario | None, difference: str = "", *, paused: bool = False) -> None:
+        """Start a run, and a second one beside it where `other` is given, which is called by its difference."""
         self._end()
         self._started = scenario, other, difference
         factor = self._factor or None

@@ -8,7 +8,7 @@ on it takes milliseconds, whichever way one goes. The same holds for a run that 
 "While a step ran" means: after it was planned, before who ended with it let go of its blocks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple, Self
@@ -134,7 +134,7 @@ class Facts:
 class Columns:
     """Columns that grow at their ends."""
 
-    def __init__(self, types: dict[str, type]) -> None:
+    def __init__(self, types: Mapping[str, type]) -> None:
         self._arrays: dict[str, Numbers] = {name: np.empty(1024, kind) for name, kind in types.items()}
         self._length = 0
 
@@ -384,6 +384,11 @@ class History:
         out[row[came]] = t[came] / TICKS_PER_SECOND
         return out
 
+    @property
+    def ends(self) -> Numbers:
+        """The length at which each request ends, by its row."""
+        return self._ends
+
     def prompt_of(self, row: int) -> int:
         """The tokens of a request's prompt."""
         return int(self._prompts[row]) if row < len(self._prompts) else 0
@@ -464,9 +469,7 @@ class History:
         wanted = np.zeros(int(max(sequences, default=0)) + 1, bool)
         wanted[list(sequences)] = True
         first = self._opened(step, wanted)
-        who, block, event, place = (
-            self.entries[name][first:end] for name in ("sequence", "block", "event", "place")
-        )
+        who, block, event, place = (self.entries[name][first:end] for name in ("sequence", "block", "event", "place"))
         mine = (who >= 0) & (who < len(wanted))
         mine[mine] = wanted[who[mine]]
         mine &= (event == Event.ALLOCATE) | (event == Event.HIT) | (event == Event.FREE)
@@ -510,7 +513,9 @@ class History:
         """What happened to a block, up to a step or to the end, in order."""
         end = len(self.entries) if step is None else int(self.steps["entries"][step])
         places = np.flatnonzero(self.entries["block"][:end] == block)
-        columns = [self.entries[name][places].tolist() for name in ("step", "event", "sequence", "key", "refs", "other")]
+        columns = [
+            self.entries[name][places].tolist() for name in ("step", "event", "sequence", "key", "refs", "other")
+        ]
         return [BlockEntry(s, Event(e), *rest) for s, e, *rest in zip(*columns, strict=True)]
 
     def of_request(self, row: int, step: int | None = None) -> list[Moment]:
@@ -518,9 +523,7 @@ class History:
         end = len(self.events) if step is None else int(self.steps["events"][step])
         places = np.flatnonzero(self.events["row"][:end] == row)
         columns = [self.events[name][places].tolist() for name in ("step", "t", "kind", "sequence", "tokens", "end")]
-        return [
-            Moment(s, t / TICKS_PER_SECOND, Kind(kind), *rest) for s, t, kind, *rest in zip(*columns, strict=True)
-        ]
+        return [Moment(s, t / TICKS_PER_SECOND, Kind(kind), *rest) for s, t, kind, *rest in zip(*columns, strict=True)]
 
     def chain(self, block: int, step: int, state: State | None = None) -> list[tuple[int, int]]:
         """The prefix that a block's content ends: (block, key) of its sequence's table from the beginning to it.

@@ -62,7 +62,7 @@ class Pace:
         self.until_step = self.until_tick = self.until_event = None
 
 
-class _Gone(Exception):
+class _Gone(Exception):  # noqa: N818
     """The window is not there any more, or wants no more of this run."""
 
 

@@ -15,6 +15,7 @@ from simcore.ticks import TICKS_PER_SECOND
 if TYPE_CHECKING:
     import polars as pl
 
+_Event = tuple[int, int, int, int, int, int, int]
 NEEDED = ("scenario.toml", "requests.parquet", "timeline.parquet", "blocks.parquet")
 
 
@@ -45,7 +46,6 @@ def read_history(folder: Path) -> History:
 
 
 def _history(folder: Path, tables: "dict[str, pl.DataFrame]") -> History:
-    import polars as pl
 
     from simcore.geometry import pool_size
     from simcore.scenario import Scenario
@@ -56,11 +56,12 @@ def _history(folder: Path, tables: "dict[str, pl.DataFrame]") -> History:
     if (folder / "summary.json").is_file():
         summary = json.loads((folder / "summary.json").read_text("utf-8"))
     pool = int(summary.get("memory", {}).get("blocks") or pool_size(scenario).blocks)
+    windows = scenario.model.resolve().windows
     facts = Facts(
         name=scenario.name,
         blocks=pool,
         block_size=scenario.memory.block_size,
-        tables=1,
+        tables=len(windows) if any(windows) else 1,
         prefix_caching=scenario.memory.prefix_caching,
         allocator=scenario.memory.allocator.model_dump()["policy"],
         requests=len(requests),
@@ -133,13 +134,13 @@ def _events(requests: "pl.DataFrame", entries: Numbers, steps: Numbers, size: in
     """[events, columns]: of each request what its times and its blocks tell."""
     starts = steps[:, 0]
     ends = starts + steps[:, 1]
-    found: list[tuple[int, int, int, int, int, int, int]] = []
-    arrival, queue, ttft, e2e = (requests[name].to_numpy() for name in ("arrival", "queue", "ttft", "e2e"))
+    found: list[_Event] = []
+    arrival, ttft, e2e = (requests[name].to_numpy() for name in ("arrival", "ttft", "e2e"))
     prompt, output, got = (requests[name].to_list() for name in ("prompt_len", "output_len", "output_tokens"))
     status = requests["status"].to_list()
 
     def step_after(seconds: float) -> int:
-        return int(min(np.searchsorted(starts, _ticks(seconds), "left"), len(starts) - 1))
+        return min(int(np.searchsorted(starts, _ticks(seconds), "left")), len(starts) - 1)
 
     for row in range(len(requests)):
         if arrival[row] is None or np.isnan(arrival[row]):
@@ -157,17 +158,15 @@ def _events(requests: "pl.DataFrame", entries: Numbers, steps: Numbers, size: in
             at = _ticks(arrival[row] + e2e[row])
             last = int(np.searchsorted(ends, at - 1, "left"))
             found.append((min(last + 1, len(starts) - 1), at, Kind.END, row, row, got[row], 0))
-    found += _of_blocks(entries, steps, size, {row: p for row, p in enumerate(prompt)})
+    found += _of_blocks(entries, steps, size, dict(enumerate(prompt)))
     order = {Kind.ARRIVE: 0, Kind.REFUSE: 0, Kind.END: 9}
     found.sort(key=lambda each: (each[0], each[3], order.get(Kind(each[2]), each[2])))
     return np.array(found, np.int64).reshape(-1, 7)
 
 
-def _of_blocks(
-    entries: Numbers, steps: Numbers, size: int, prompts: dict[int, int]
-) -> list[tuple[int, int, int, int, int, int, int]]:
+def _of_blocks(entries: Numbers, steps: Numbers, size: int, prompts: dict[int, int]) -> list[_Event]:
     """Who was admitted, grew and was preempted, as the blocks tell it."""
-    found = []
+    found: list[_Event] = []
     held: dict[int, int] = {}
     event, who, step, t = entries[:, 2], entries[:, 4], entries[:, 0], entries[:, 1]
     taken = (event == Event.ALLOCATE) | (event == Event.HIT)
@@ -190,10 +189,10 @@ def _of_blocks(
             grown[row, at] = held[row]
     for (row, at), blocks in grown.items():
         prompt, room = prompts.get(row, 0), blocks * size
-        if (row, at) in opened or room - size < prompt:
-            tokens = min(prompt, room)
-        else:
-            tokens = room - size + 1  # a decoding request takes a block when it has a token to put there
+        admitted = (row, at) in opened or room - size < prompt
+        tokens = (
+            min(prompt, room) if admitted else room - size + 1
+        )  # a decoding request takes a block when it has a token to put there
         found.append((at, int(steps[at, 0]), Kind.DECODE if tokens >= prompt else Kind.CHUNK, row, row, tokens, 0))
     return found
 

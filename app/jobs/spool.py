@@ -1,4 +1,4 @@
-"""What is noted of a run that goes on, and its files: rows of whole numbers, which the worker appends and others read."""
+"""What is noted of a run that goes on, and its files: rows of numbers, which the worker appends and others read."""
 
 import os
 import shutil

@@ -74,8 +74,8 @@ def test_the_first_minute(window: MainWindow, page: Live, session: LiveSession, 
     shared = int(np.argmax(state.refs))
     grid = page.views[0].grid
     qtbot.mouseClick(grid, Qt.MouseButton.LeftButton, pos=grid.rect_of(shared).center().toPoint())
-    assert page.tabs.currentWidget() is page.inspector
-    text = page.inspector.toPlainText()
+    assert page.tabs.currentWidget() is page.details
+    text = page.details.toPlainText()
     assert f"Block {shared}" in text
     assert "Shared." in text
     assert "Its life" in text
@@ -148,10 +148,8 @@ def test_a_request_lights_up_and_its_wait_is_explained(page: Live, session: Live
     table = page.queue.table
     assert table.rows.rowCount() > 0
     assert page.queue.why.text()
-    qtbot.mouseClick(
-        table.viewport(), Qt.MouseButton.LeftButton, pos=table.visualRect(table.rows.index(0, 0)).center()
-    )
-    assert "Why it waits" in page.inspector.toPlainText()
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=table.visualRect(table.rows.index(0, 0)).center())
+    assert "Why it waits" in page.details.toPlainText()
     sequences = history.sequences(session.shown)
     running = int(np.flatnonzero(sequences.status == Status.DECODE)[0])
     page.choose_request(int(sequences.row[running]))
@@ -191,7 +189,7 @@ def test_two_runs_on_one_clock(page: Live, session: LiveSession, qtbot: QtBot) -
 
 
 def test_keys_that_are_wrong_are_a_sentence() -> None:
-    with pytest.raises(InputError, match="memory.blocks"):
+    with pytest.raises(InputError, match=r"memory\.blocks"):
         changed(Scenario.preset("default"), ["memory.blocks=-1"])
 
 

@@ -129,7 +129,10 @@ def test_a_killed_worker_is_a_sentence_and_its_run_can_be_looked_at(start: Start
         news += run.poll()
         time.sleep(0.01)
     assert news == [
-        ("failure", "The process that simulates was killed (SIGKILL); what it had done up to step 50 can still be looked at.")
+        (
+            "failure",
+            "The process that simulates was killed (SIGKILL); what it had done up to step 50 can still be looked at.",
+        )
     ]
     assert run.history is not None
     assert run.history.at(50).step == 50

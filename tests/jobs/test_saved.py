@@ -57,5 +57,5 @@ def test_a_broken_file_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"blocks\.parquet: cannot be read"):
         read_history(folder)
     (folder / "blocks.parquet").write_bytes((folder / "requests.parquet").read_bytes())
-    with pytest.raises(InputError, match="not those of a run|cannot be read"):
+    with pytest.raises(InputError, match=r"not those of a run|cannot be read"):
         read_history(folder)

@@ -14,7 +14,7 @@ from simcore.record.journal import NOBODY
 
 Numbers = NDArray[Any]
 
-PLAIN, HATCH, DOT, HOLLOW, BARS = range(5)
+PLAIN, HATCH, DOT, HOLLOW, CROSS, BARS = range(6)
 """Signs, the second thing beside the colour that tells states apart."""
 
 MODES = {
@@ -47,7 +47,7 @@ class Painting:
     """name, colour and sign of what can be seen"""
 
 
-FREE, CACHED, RESERVED, PARTLY, FULL, SHARED = range(6)
+FREE, CACHED, RESERVED, PARTLY, FULL, SHARED, NEVER = range(7)
 
 
 def paint(mode: str, history: History, state: State) -> Painting:
@@ -62,16 +62,22 @@ def paint(mode: str, history: History, state: State) -> Painting:
     sign[cached] = HATCH
     free, idle = shown.free, shown.cached
     code = np.zeros(len(held), np.uint8)
+    colours: tuple[str, ...]
     if mode == "state":
         code[cached] = CACHED
         code[held] = np.where(state.filled[held] >= size, FULL, np.where(state.filled[held] > 0, PARTLY, RESERVED))
         code[state.refs > 1] = SHARED
-        sign[code == RESERVED] = HOLLOW
-        level[code == RESERVED] = 255
-        colours = (free, idle, shown.reserved, shown.stored, shown.stored, shown.shared)
+        rows = history.rows[np.maximum(state.owner, 0)]
+        beyond = state.place * size >= history.ends[np.maximum(rows, 0)] - 1
+        code[(code == RESERVED) & beyond & (facts.tables == 1)] = NEVER
+        sign[code == RESERVED], sign[code == NEVER] = HOLLOW, CROSS
+        level[(code == RESERVED) | (code == NEVER)] = 255
+        colours = (free, idle, shown.reserved, shown.stored, shown.stored, shown.shared, shown.internal)
         legend = [("full", shown.stored, PLAIN), ("partly", shown.stored, BARS), ("shared", shown.shared, DOT)]
         if (code == RESERVED).any():
             legend.append(("reserved", shown.reserved, HOLLOW))
+        if (code == NEVER).any():
+            legend.append(("never used", shown.internal, CROSS))
         legend += [("cached", idle, HATCH), ("free", free, PLAIN)]
     elif mode == "request":
         code[cached] = 1
@@ -98,7 +104,9 @@ def paint(mode: str, history: History, state: State) -> Painting:
         hues = _VIRIDIS[::2]
         colours = (free, idle, *hues)
         names = ("1", "2-3", "4-7", "8-15", "16 or more")
-        legend = [(name, hue, DOT if place else PLAIN) for place, (name, hue) in enumerate(zip(names, hues, strict=True))]
+        legend = [
+            (name, hue, DOT if place else PLAIN) for place, (name, hue) in enumerate(zip(names, hues, strict=True))
+        ]
         legend += [("cached", idle, HATCH), ("free", free, PLAIN)]
         level[:] = 255
     elif mode == "age":
@@ -119,8 +127,8 @@ def paint(mode: str, history: History, state: State) -> Painting:
         code[held | cached] = 1 + np.minimum(state.origin[held | cached], len(shown.series) - 1)
         hues = (shown.stored, *shown.series[1:])
         colours = (free, *hues)
-        names = ("computed here", *(f"fetched from {name}" for name in facts.tiers or ("the host",)))
-        legend = [(name, hue, PLAIN) for name, hue in zip(names, hues, strict=False)]
+        tiers = ("computed here", *(f"fetched from {name}" for name in facts.tiers or ("the host",)))
+        legend = [(name, hue, PLAIN) for name, hue in zip(tiers, hues, strict=False)]
         legend += [("cached", shown.stored, HATCH), ("free", free, PLAIN)]
     palette = np.array([_argb(each) for each in colours], np.uint32)
     return Painting(code, sign, level, palette, tuple(legend))
@@ -131,7 +139,9 @@ def request_hues(dark: bool) -> tuple[str, ...]:
     """Hues a golden angle apart, in two lightnesses, so that neighbours in time look different."""
     hues = []
     for place in range(HUES):
-        colour = QColor.fromHslF((place * 0.381966) % 1.0, 0.62, (0.62, 0.50)[place % 2] if dark else (0.45, 0.6)[place % 2])
+        colour = QColor.fromHslF(
+            (place * 0.381966) % 1.0, 0.62, (0.62, 0.50)[place % 2] if dark else (0.45, 0.6)[place % 2]
+        )
         hues.append(colour.name())
     return tuple(hues)
 

@@ -1,5 +1,8 @@
 """The grid of blocks: one picture, made from whole arrays, of what can be seen of them."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QRectF, QSize, Qt, Signal
@@ -20,7 +23,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from app.desktop import theme
-from app.desktop.live.colouring import BARS, DOT, HATCH, HOLLOW, Painting
+from app.desktop.live.colouring import BARS, CROSS, DOT, HATCH, HOLLOW, Painting
 
 SIGNS_FROM = 7
 """Pixels of a cell from which signs and levels are drawn in it."""
@@ -48,7 +51,8 @@ class BlockGrid(QWidget):
         self.setMinimumSize(200, 120)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
-        self.tell = lambda block: f"Block {block}"  # what the tooltip says
+        self.tell: Callable[[int], str] = "Block {}".format
+        """what the tooltip says of a block"""
         self.blocks = 0
         """that are shown: those of the pool without the null block"""
         self.painting: Painting | None = None
@@ -212,7 +216,7 @@ class BlockGrid(QWidget):
         painter.setPen(QPen(theme.colour(colour), width))
         painter.drawRect(around)
 
-    def _squares(self, column: NDArray[np.uint8], area: tuple[slice, slice]) -> NDArray[np.uint8]:
+    def _squares(self, column: NDArray[Any], area: tuple[slice, slice]) -> NDArray[Any]:
         """A column of the painting as the rows of the grid that are in view; what is beyond the last block is 0."""
         rows, columns = area
         first, end = rows.start * self.columns, min(rows.stop * self.columns, self.blocks)
@@ -231,7 +235,7 @@ class BlockGrid(QWidget):
         bright = painting.palette
         if self.lit is not None:
             bright = np.concatenate([bright, _mixed(bright, ground, 0.78)])
-            code = code + np.uint8(len(painting.palette)) * ~self._squares(self.lit, area).astype(bool)
+            code = np.where(self._squares(self.lit, area), code, code + len(painting.palette))
         colour = bright[code]
         beyond = None
         if area[0].stop * self.columns > self.blocks:
@@ -434,6 +438,7 @@ def _masks(cell: int) -> dict[int, NDArray[np.bool_]]:
     return {
         HATCH: (x + y) % max(3, inner // 3) == 0,
         DOT: (x - middle) ** 2 + (y - middle) ** 2 <= radius**2,
+        CROSS: (abs(x - y) < 1) | (abs(x + y - inner + 1) < 1),
         HOLLOW: (x > 0) & (y > 0) & (x < inner - 1) & (y < inner - 1),
     }
 

@@ -81,7 +81,7 @@ class Inspector(QTextBrowser):
                 f"<b>{b}</b>" if b == block else f'<a href="block:{b}">{b}</a>' for b, _ in chain[-24:]
             )
             before = "... &rarr; " if len(chain) > 24 else ""
-            parts.append(_heading("Prefix that leads here"))
+            parts.append(_heading("Prefix that leads here" if key else "Blocks of its request up to here"))
             parts.append(f"<p>{before}{links}</p>")
             if key:
                 parts.append(
@@ -95,7 +95,9 @@ class Inspector(QTextBrowser):
             who = self._request(history, entry.sequence) if entry.sequence >= 0 else ""
             more = f" from block {entry.other}" if entry.event == Event.COPY else ""
             link = f'<a href="step:{entry.step}">{entry.step:,}</a>'
-            rows.append(f"<tr><td align=right>{link}&nbsp;</td><td>{_WORDS[entry.event]}{more}&nbsp;</td><td>{who}</td></tr>")
+            rows.append(
+                f"<tr><td align=right>{link}&nbsp;</td><td>{_WORDS[entry.event]}{more}&nbsp;</td><td>{who}</td></tr>"
+            )
         parts.append(f"<table cellspacing=2 width='100%'>{''.join(rows)}</table>")
         self._show("".join(parts))
 
@@ -109,7 +111,9 @@ class Inspector(QTextBrowser):
         moments = history.of_request(row, step)
         if not mine:
             refused = any(moment.kind == Kind.REFUSE for moment in moments)
-            parts.append("<p>It was refused: it could never be served.</p>" if refused else "<p>It has not arrived yet.</p>")
+            parts.append(
+                "<p>It was refused: it could never be served.</p>" if refused else "<p>It has not arrived yet.</p>"
+            )
         prompt = history.prompt_of(row)
         for sequence in mine[-16:]:
             status = Status(int(sequences.status[sequence]))
@@ -122,12 +126,18 @@ class Inspector(QTextBrowser):
                 shared = int((state.refs[table] > 1).sum())
                 tokens = int(sequences.tokens[sequence])
                 facts = [
-                    ("tokens", f"{tokens:,} computed, {prompt:,} of them prompt" if tokens > prompt else f"{tokens:,} of {prompt:,}"),
+                    (
+                        "tokens",
+                        f"{tokens:,} computed, {prompt:,} of them prompt"
+                        if tokens > prompt
+                        else f"{tokens:,} of {prompt:,}",
+                    ),
                     ("blocks", f"{len(table):,}" + (f", {shared:,} of them shared" if shared else "")),
                 ]
                 parts.append(_facts(facts))
                 links = " ".join(
-                    f'<a href="block:{b}">{b}</a>' + ("&bull;" if state.refs[b] > 1 else "") for b in table[:120].tolist()
+                    f'<a href="block:{b}">{b}</a>' + ("&bull;" if state.refs[b] > 1 else "")
+                    for b in table[:120].tolist()
                 )
                 parts.append(f"<p>{links}{' ...' if len(table) > 120 else ''}</p>")
         parts.append(_heading("Its timeline"))
@@ -150,15 +160,18 @@ class Inspector(QTextBrowser):
                 "them. It is freed when the last one lets go."
             )
         if refs == 1 and not filled:
-            return "<b>Reserved.</b> Its request holds it, and has no token in it yet; nobody else can use it meanwhile."
+            return (
+                "<b>Reserved.</b> Its request holds it, and has no token in it yet; nobody else can use it meanwhile."
+            )
         if refs == 1:
             name = self._request(history, holders[0] if holders else int(state.owner[block]))
             rest = "It is full." if filled >= size else f"{size - filled} slots of it are still empty."
-            return f"<b>In use.</b> It holds the keys and values of {filled} tokens of {name}. {rest}"
+            tokens = "1 token" if filled == 1 else f"{filled} tokens"
+            return f"<b>In use.</b> It holds the keys and values of {tokens} of {name}. {rest}"
         if key:
             return (
-                "<b>Cached.</b> Nobody uses it now, but what is in it is remembered: a request that begins with the same "
-                "tokens gets it without computing. It is evicted when its room is needed."
+                "<b>Cached.</b> Nobody uses it now, but what is in it is remembered: a request that begins with the "
+                "same tokens gets it without computing. It is evicted when its room is needed."
             )
         return "<b>Free.</b> There is nothing in it."
 
@@ -194,7 +207,9 @@ def _heading(text: str) -> str:
 
 def _facts(facts: list[tuple[str, str]]) -> str:
     muted = theme.current().muted
-    rows = "".join(f"<tr><td style='color:{muted}'>{name}&nbsp;&nbsp;</td><td>{value}</td></tr>" for name, value in facts)
+    rows = "".join(
+        f"<tr><td style='color:{muted}'>{name}&nbsp;&nbsp;</td><td>{value}</td></tr>" for name, value in facts
+    )
     return f"<table cellspacing=2>{rows}</table>"
 
 

@@ -6,7 +6,17 @@ from typing import Any
 import numpy as np
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt, Signal
 from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QAbstractItemView, QComboBox, QHBoxLayout, QHeaderView, QLabel, QLineEdit, QTableView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
 
 from app.desktop import theme
 from app.desktop.live.colouring import hue_of
@@ -31,11 +41,11 @@ class Rows(QAbstractTableModel):
         self.mark = mark
         self.headers = tuple(headers)
         self.right = frozenset(right)
-        self.rows: list[tuple[str, ...]] = []
-        self.keys: list[int] = []
-        self.hues: list[str | None] = []
+        self.rows: Sequence[tuple[str, ...]] = []
+        self.keys: Sequence[int] = []
+        self.hues: Sequence[str | None] = []
 
-    def fill(self, rows: list[tuple[str, ...]], keys: list[int], hues: list[str | None]) -> None:
+    def fill(self, rows: Sequence[tuple[str, ...]], keys: Sequence[int], hues: Sequence[str | None]) -> None:
         """Other rows; where there are as many as before, those that are seen stay where they are."""
         if len(rows) == len(self.rows):
             self.rows, self.keys, self.hues = rows, keys, hues
@@ -160,7 +170,9 @@ class Queue(QWidget):
             keys.append(row)
             hues.append(hue_of(row))
         self.table.rows.fill(rows, keys, hues)
-        head = f"<b>{history.facts.id_of(keys[0])}</b>: {history.why_waits(order[0], step)}" if order else "Nobody waits."
+        head = (
+            f"<b>{history.facts.id_of(keys[0])}</b>: {history.why_waits(order[0], step)}" if order else "Nobody waits."
+        )
         if head != self.why.text():
             self.why.setText(head)
 

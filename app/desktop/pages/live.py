@@ -134,8 +134,8 @@ class Live(Page):
     title = "Live"
     icon = "live"
     about = (
-        "Every square is a block of the KV cache: who holds it, how full it is, and what of it is shared, while requests "
-        "come and go. Press Space to run; click a block to see its life; drag the strip at the bottom to go back in time."
+        "Every square is a block of the KV cache: who holds it, how full it is, and what of it is shared, while "
+        "requests come and go. Press Space to run; click a block to see its life; drag the strip at the bottom to go back."
     )
 
     def __init__(self, context: Context) -> None:
@@ -167,7 +167,9 @@ class Live(Page):
         self.cards = {
             "use": Card("Blocks in use", "Blocks that somebody holds, of those of the pool."),
             "stored": Card("KV utilisation", "Share of the slots of used blocks that hold a token."),
-            "waste": Card("Wasted slots", "Slots of used blocks that hold no token: reserved for later, or never used."),
+            "waste": Card(
+                "Wasted slots", "Slots of used blocks that hold no token: reserved for later, or never used."
+            ),
             "load": Card("Running / waiting", "Requests in the batch, and in the queue."),
             "hits": Card("Prefix hits", "Share of the tokens looked up that the prefix cache had, so far."),
             "lost": Card("Evictions / preemptions", "Cached blocks that made room, and requests that had to give way."),
@@ -210,13 +212,15 @@ class Live(Page):
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
         self.tabs.setMinimumWidth(300)
-        self.inspector = Inspector()
-        self.tables = Table("Block tables", ("request", "phase", "tokens", "blocks", "block table"), (84, 70, 68, 62, 90), (2, 3))
+        self.details = Inspector()
+        self.tables = Table(
+            "Block tables", ("request", "phase", "tokens", "blocks", "block table"), (84, 70, 68, 62, 90), (2, 3)
+        )
         self.queue = Queue()
         self.log = EventLog()
         self.log.refill = self._fill_log
         for name, widget in (
-            ("Chosen", self.inspector),
+            ("Chosen", self.details),
             ("Block tables", self.tables),
             ("Queue", self.queue),
             ("Events", self.log),
@@ -229,9 +233,9 @@ class Live(Page):
         self.log.block_chosen.connect(partial(self.choose_block, stay=True))
         self.log.request_chosen.connect(partial(self.choose_request, stay=True))
         self.log.step_chosen.connect(self.session.seek)
-        self.inspector.block_chosen.connect(self.choose_block)
-        self.inspector.request_chosen.connect(self.choose_request)
-        self.inspector.step_chosen.connect(self.session.seek)
+        self.details.block_chosen.connect(self.choose_block)
+        self.details.request_chosen.connect(self.choose_request)
+        self.details.step_chosen.connect(self.session.seek)
 
         upper = QSplitter(Qt.Orientation.Horizontal)
         upper.setChildrenCollapsible(False)
@@ -325,22 +329,45 @@ class Live(Page):
 
     def actions_of(self) -> list[Action]:
         return [
-            Action("time.previous", "Previous event", lambda: self.jump(True), ("[",), "Eviction, preemption or hit.", "back"),
+            Action(
+                "time.previous",
+                "Previous event",
+                lambda: self.jump(True),
+                ("[",),
+                "Eviction, preemption or hit.",
+                "back",
+            ),
             Action("time.next", "Next event", lambda: self.jump(False), ("]",), "Eviction, preemption or hit.", "step"),
             Action("time.kind", "What to jump to", self._next_kind, ("J",), "Evictions, preemptions or hits."),
             Action("time.earlier", "One step back", lambda: self._by(-1), (",",), "The step before the one shown."),
             Action("time.newest", "Newest step", self.session.follow, ("N",), "Follow the run again."),
             Action("time.unselect", "No range", lambda: self.select(None), ("Esc",), "Let go of the range of time."),
-            Action("view.colour", "Colour blocks by the next", self._next_mode, ("C",), "State, request, fill and so on."),
+            Action(
+                "view.colour", "Colour blocks by the next", self._next_mode, ("C",), "State, request, fill and so on."
+            ),
             Action("view.whole", "All blocks", self.views[0].grid.fit, ("0",), "Fit the whole grid."),
             *(
-                Action(f"run.until-{name}", f"Run to the next {name}", partial(self._until, name), (), "And pause there.", "run")
+                Action(
+                    f"run.until-{name}",
+                    f"Run to the next {name}",
+                    partial(self._until, name),
+                    (),
+                    "And pause there.",
+                    "run",
+                )
                 for name in JUMPS
             ),
             Action("run.stop", "End the run here", self.session.stop, (), "It can be saved then."),
             Action("run.save-results", "Save results", self.save, ("Ctrl+Alt+S",), "Of a run that is over.", "save"),
             *(
-                Action(f"run.beside-{place}", f"Beside it: {text}", partial(self.run_beside, text), (), "On one clock.", "compare")
+                Action(
+                    f"run.beside-{place}",
+                    f"Beside it: {text}",
+                    partial(self.run_beside, text),
+                    (),
+                    "On one clock.",
+                    "compare",
+                )
                 for place, text in enumerate(BESIDE)
             ),
         ]
@@ -390,7 +417,7 @@ class Live(Page):
 
     def _chosen(self, stay: bool) -> None:
         if not stay:
-            self.tabs.setCurrentWidget(self.inspector)
+            self.tabs.setCurrentWidget(self.details)
         self._draw_grids()
         self._inspect()
 
@@ -398,19 +425,19 @@ class Live(Page):
         """Nothing is chosen."""
         self.chosen = None
         self.views[0].grid.choose(0)
-        self.inspector.show_nothing()
+        self.details.show_nothing()
         self._draw_grids()
 
     def _inspect(self) -> None:
         history, state = self.session.history, self.state
         if history is None or state is None or self.chosen is None:
-            self.inspector.show_nothing()
+            self.details.show_nothing()
             return
         kind, number = self.chosen
         if kind == "block" and number < len(state.refs):
-            self.inspector.show_block(history, state, number)
+            self.details.show_block(history, state, number)
         elif kind == "request":
-            self.inspector.show_request(history, state, number)
+            self.details.show_request(history, state, number)
 
     def _lit(self, history: History, state: State) -> Any:
         """[blocks] what stands out: the chosen request's blocks, or what was touched in the range."""
@@ -510,7 +537,8 @@ class Live(Page):
         self.selection.setText(
             f"<b>{begin:.3f} s to {end:.3f} s</b>, {end - begin:.3f} s in {last - first + 1:,} steps: blocks in use "
             f"{int(used[first]):,} to {int(used[last]):,} ({change:+,}), {_count(evicted, 'eviction')}, "
-            f"{_count(preempted, 'preemption')}, {found:,} tokens found in the prefix cache. Blocks that changed are lit. Esc: all of the run"
+            f"{_count(preempted, 'preemption')}, {found:,} tokens found in the prefix cache. "
+            "Blocks that changed are lit. Esc: all of the run"
         )
 
     # Drawing
@@ -525,7 +553,7 @@ class Live(Page):
             view.title.setText(name if len(names) > 1 else "Blocks")
             view.grid.clear()
             view.grid.choose(0)
-        self.inspector.show_nothing()
+        self.details.show_nothing()
         self.grids.setSizes([1, 1])
         self.memory_other.name = f"stored: {names[1]}" if len(names) > 1 else ""
         self.memory_other.set([], [])
@@ -632,9 +660,11 @@ class Live(Page):
             if state is not None:
                 view.tell_count(state)
         cards = self.cards
-        cards["use"].show_value(f"{used:,.0f} / {pool:,}", beside.get("use", f"{used / pool:.1%}, {mean['blocks_cached']:,.0f} more cached"))
+        cards["use"].show_value(
+            f"{used:,.0f}", beside.get("use", f"of {pool:,}; {mean['blocks_cached']:,.0f} more cached")
+        )
         cards["stored"].show_value(
-            f"{stored / slots:.1%}" if slots else "-", beside.get("stored", f"{stored:,.0f} tokens in {slots:,.0f} slots")
+            f"{stored / slots:.1%}" if slots else "-", beside.get("stored", f"{stored:,.0f} of {slots:,.0f} slots")
         )
         waste = mean["tokens_reserved"] + mean["tokens_internal"]
         cards["waste"].show_value(
@@ -642,7 +672,8 @@ class Live(Page):
             beside.get("waste", f"{mean['tokens_reserved']:,.0f} reserved, {mean['tokens_internal']:,.0f} internal"),
         )
         cards["load"].show_value(
-            f"{mean['running']:,.0f} / {mean['waiting']:,.0f}", beside.get("load", f"{mean['scheduled_tokens']:,.0f} tokens in the step")
+            f"{mean['running']:,.0f} / {mean['waiting']:,.0f}",
+            beside.get("load", f"{mean['scheduled_tokens']:,.0f} tokens in the step"),
         )
         begin = first if self.range else 0
         part = slice(begin, last + 1)
@@ -673,7 +704,7 @@ class Live(Page):
         row = {name: int(other.steps[name][step]) for name in _CHARTED}
         slots = row["blocks_used"] * other.facts.block_size
         return {
-            "use": f"beside: {row['blocks_used']:,} / {other.facts.blocks - 1:,}",
+            "use": f"beside: {row['blocks_used']:,} of {other.facts.blocks - 1:,}",
             "stored": f"beside: {row['tokens_stored'] / slots:.1%}" if slots else "beside: -",
             "waste": f"beside: {row['tokens_reserved'] + row['tokens_internal']:,}",
             "load": f"beside: {row['running']:,} / {row['waiting']:,}",
