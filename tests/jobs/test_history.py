@@ -29,6 +29,7 @@ CASES = {
     "samples": ("parallel-samples", ["workload.requests=40"]),
     "beams": ("beam-search", ["workload.requests=25"]),
     "tiers": ("tiers", ["workload.requests=60"]),
+    "windows": ("default", [*SMALL, 'model={ preset = "gpt-oss-20b" }', 'hardware={ preset = "h100" }']),
     "contiguous": ("orca", ["workload.requests=40"]),
 }
 
@@ -47,7 +48,7 @@ class Copy:
     def planned(self, plan: Any, start: int, ticks: int) -> None:
         assert self.simulation is not None
         scheduler = self.simulation.scheduler
-        self.tables.append({s.id: [b for table in s.tables for b in table] for s in scheduler.running})
+        self.tables.append({s.id: [b for table in s.tables for b in table if b] for s in scheduler.running})
         self.tokens.append({s.id: self._tokens(s) for s in scheduler.running})
         self.waiting.append({s.id for s in [*scheduler.waiting, *scheduler.fetching]})
 
@@ -104,7 +105,10 @@ def test_counts_are_those_of_the_timeline(case: tuple[History, Copy]) -> None:
         held = state.refs > 0
         assert held.sum() == history.steps["blocks_used"][step]
         assert ((state.key != 0) & ~held).sum() == history.steps["blocks_cached"][step]
-        assert state.filled[held].sum() == history.steps["tokens_stored"][step]
+        if history.facts.tables == 1:  # otherwise it is not in the journal, and said so
+            assert state.filled[held].sum() == history.steps["tokens_stored"][step]
+        else:
+            assert "block tables" in (history.facts.limits or "")
 
 
 def test_block_tables_are_those_of_the_sequences(case: tuple[History, Copy]) -> None:
@@ -112,7 +116,10 @@ def test_block_tables_are_those_of_the_sequences(case: tuple[History, Copy]) -> 
     for step in np.random.default_rng(2).permutation(len(history))[:120].tolist():
         tables = history.tables(step, sorted(copy.tables[step]))
         for sequence, table in copy.tables[step].items():
-            assert tables[sequence].tolist() == table
+            if history.facts.tables == 1:
+                assert tables[sequence].tolist() == table
+            else:
+                assert sorted(tables[sequence].tolist()) == sorted(table)
 
 
 def test_who_runs_waits_and_how_far_it_is(case: tuple[History, Copy]) -> None:

@@ -103,9 +103,9 @@ def paint(mode: str, history: History, state: State) -> Painting:
         code[held] = 2 + steps[held]
         hues = _VIRIDIS[::2]
         colours = (free, idle, *hues)
-        names = ("1", "2-3", "4-7", "8-15", "16 or more")
+        counts = ("1", "2-3", "4-7", "8-15", "16 or more")
         legend = [
-            (name, hue, DOT if place else PLAIN) for place, (name, hue) in enumerate(zip(names, hues, strict=True))
+            (name, hue, DOT if place else PLAIN) for place, (name, hue) in enumerate(zip(counts, hues, strict=True))
         ]
         legend += [("cached", idle, HATCH), ("free", free, PLAIN)]
         level[:] = 255
@@ -125,10 +125,10 @@ def paint(mode: str, history: History, state: State) -> Painting:
         ]
     else:
         code[held | cached] = 1 + np.minimum(state.origin[held | cached], len(shown.series) - 1)
-        hues = (shown.stored, *shown.series[1:])
-        colours = (free, *hues)
+        origins = (shown.stored, *shown.series[1:])
+        colours = (free, *origins)
         tiers = ("computed here", *(f"fetched from {name}" for name in facts.tiers or ("the host",)))
-        legend = [(name, hue, PLAIN) for name, hue in zip(tiers, hues, strict=False)]
+        legend = [(name, hue, PLAIN) for name, hue in zip(tiers, origins, strict=False)]
         legend += [("cached", shown.stored, HATCH), ("free", free, PLAIN)]
     palette = np.array([_argb(each) for each in colours], np.uint32)
     return Painting(code, sign, level, palette, tuple(legend))

@@ -135,7 +135,7 @@ class Live(Page):
     icon = "live"
     about = (
         "Every square is a block of the KV cache: who holds it, how full it is, and what of it is shared, while "
-        "requests come and go. Press Space to run; click a block to see its life; drag the strip at the bottom to go back."
+        "requests come and go. Press Space to run; click a block to see its life; drag the strip below to go back."
     )
 
     def __init__(self, context: Context) -> None:
