@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
+
+from app.desktop.pages import PAGES
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QWidget
@@ -22,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="kvscope desktop", description="Open the window.")
     parser.add_argument("file", nargs="?", type=Path, help="a scenario, a trace, or a folder of results to open")
     parser.add_argument("--theme", choices=("system", "dark", "light", "contrast"), help="colours, this time and later")
-    parser.add_argument("--page", help="the page to begin with, as in workload")
+    parser.add_argument("--page", choices=tuple(PAGES), default="home", help="the page to begin with")
     arguments = parser.parse_args(argv)
     if problem := unfit(qt_version(), sys.version_info[:2]) or no_screen():
         print(f"kvscope: {problem}", file=sys.stderr)
@@ -74,7 +77,28 @@ def session_maker() -> "Callable[[QWidget], Session] | None":
     return made
 
 
-def _run(file: Path | None, theme_name: str | None, page: str | None) -> int:
+def tell_of_errors(window: "QWidget") -> None:
+    """From now on an error that nobody foresaw is told in a box, and the window goes on."""
+    from app.desktop.dialogs import complain
+
+    telling = False
+
+    def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        nonlocal telling
+        sys.__excepthook__(kind, error, trace)
+        if telling or not isinstance(error, Exception):
+            return
+        telling = True
+        try:
+            sentence = f"This should not have happened, and the window goes on.\n\n{kind.__name__}: {error}"
+            complain(window, "An error of the program", sentence)
+        finally:
+            telling = False
+
+    sys.excepthook = tell
+
+
+def _run(file: Path | None, theme_name: str | None, page: str) -> int:
     import signal
 
     from PySide6.QtCore import Qt, QTimer
@@ -92,9 +116,10 @@ def _run(file: Path | None, theme_name: str | None, page: str | None) -> int:
     app.setWindowIcon(theme.icon("live", "accent"))
     app.styleHints().colorSchemeChanged.connect(lambda _scheme: theme.themes.follow())
     window = MainWindow(session_maker())
+    tell_of_errors(window)
     if theme_name:
         window.use_theme(theme_name)
-    window.show_page(page or "home")
+    window.show_page(page) or window.show_page("home")
     window.show()
     # Python sees Ctrl+C only when it runs, and this lets it run twice a second.
     signal.signal(signal.SIGINT, lambda *_: window.close())

@@ -22,6 +22,8 @@ from PySide6.QtGui import (
     QFontMetricsF,
     QGuiApplication,
     QImage,
+    QImageWriter,
+    QKeyEvent,
     QMouseEvent,
     QPageSize,
     QPainter,
@@ -105,6 +107,9 @@ class Series(ABC):
         """What the readout says of it at x; empty: nothing."""
         return ""
 
+    def redraw(self) -> None:  # noqa: B027  # most have nothing to do
+        """Draw all of it, where only what was in view was drawn."""
+
     def floor(self) -> float | None:
         """Its smallest y; None: y need not begin at 0."""
         return None
@@ -140,6 +145,9 @@ class Line(Series):
         self.x, self.y = np.asarray(x, np.float64), np.asarray(y, np.float64)
         self.item.setData(self.x, self.y)
         self.chart.touched()
+
+    def redraw(self) -> None:
+        self.item.setData(self.x, self.y)
 
     def dress(self) -> None:
         self.item.setPen(pg.mkPen(self.colour, width=1, style=self.dash))
@@ -185,6 +193,9 @@ class Stack(Series):
         self.x, self.heights = np.asarray(x, np.float64), np.asarray(heights, np.float64)
         self._draw()
         self.chart.touched()
+
+    def redraw(self) -> None:
+        self._draw()
 
     def _hue(self, level: int) -> QColor:
         series = theme.current().series
@@ -469,7 +480,8 @@ class Chart(QFrame):
 
         self.heading = QLabel(title)
         self.heading.setProperty("role", "heading")
-        self.heading.setToolTip(about)
+        self.heading.setMinimumWidth(40)  # it may be cut
+        self.heading.setToolTip(f"{title}. {about}".strip())
         self.key = _Legend(self)
         self.button = QToolButton()
         self.button.setAccessibleName(f"Export {title}")
@@ -581,10 +593,36 @@ class Chart(QFrame):
         start, end = self.region.getRegion()
         self.region_changed.emit((float(start), float(end)))
 
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        """Arrows move, + and - zoom, 0 shows everything: what the mouse does."""
+        box = self.plot.getViewBox()
+        (left, right), (low, high) = box.viewRange()
+        match event.text() or event.key():
+            case Qt.Key.Key_Left | Qt.Key.Key_Right:
+                by = (right - left) * (0.1 if event.key() == Qt.Key.Key_Right else -0.1)
+                box.translateBy(x=by)
+            case Qt.Key.Key_Up | Qt.Key.Key_Down:
+                by = (high - low) * (0.1 if event.key() == Qt.Key.Key_Up else -0.1)
+                box.translateBy(y=by)
+            case "+" | "=":
+                box.scaleBy(x=0.8)
+            case "-":
+                box.scaleBy(x=1.25)
+            case "0":
+                self.show_all()
+            case _:
+                super().keyPressEvent(event)
+
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Show everything again."""
-        self.plot.getViewBox().enableAutoRange()
+        self.show_all()
         event.accept()
+
+    def show_all(self) -> None:
+        """Let the ranges follow the data again."""
+        self.plot.getViewBox().enableAutoRange()
+        for series in self.series:
+            series.redraw()
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """A legend that has no room beside the title goes below it."""
@@ -714,7 +752,7 @@ class Chart(QFrame):
             case ".png":
                 buffer = QBuffer()
                 buffer.open(QIODevice.OpenModeFlag.WriteOnly)
-                self.image().save(buffer, b"PNG")
+                QImageWriter(buffer, QByteArray(b"png")).write(self.image())
                 content = buffer.data().data()
             case ".svg":
                 content = self._vector(_svg_device)

@@ -155,9 +155,11 @@ class Shortcuts(QDialog):
                 title = MENUS.get(menu_of(action), menu_of(action).capitalize())
                 groups.setdefault(title, []).append((shown_keys(action), action.text))
         groups["Charts"] = [
+            ("Arrows", "Move the chart that has the focus"),
+            ("+  -", "Zoom it"),
+            ("0", "Show all of it"),
             ("Shift+drag", "Select a range of time"),
-            ("Wheel", "Zoom"),
-            ("Drag", "Move"),
+            ("Wheel, drag", "Zoom and move"),
             ("Double click", "Show all"),
         ]
         columns = [QVBoxLayout() for _ in range(3)]

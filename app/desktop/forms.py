@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, QSignalBlocker, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QKeyEvent, QKeySequence
+from PySide6.QtGui import QKeyEvent, QKeySequence, QShowEvent
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -464,6 +464,7 @@ class Form(QWidget):
         self.only = only
         self.fields: dict[str, Field] = {}
         self.groups: dict[str, Group] = {}
+        self._ranks = {path: rank for rank, path in enumerate(dict.fromkeys(info.path for info in document.known))}
         self.search = QLineEdit()
         self.search.setPlaceholderText("Find a key")
         self.search.setClearButtonEnabled(True)
@@ -500,12 +501,27 @@ class Form(QWidget):
         box.addWidget(self.search)
         box.addWidget(self.banner)
         box.addWidget(self.area, 1)
-        document.changed.connect(self.sync)
+        self._stale = False
+        document.changed.connect(self._changed)
         theme.themes.changed.connect(self._dress)
         self.sync()
 
+    def _changed(self) -> None:
+        """What nobody sees is brought up to date when it is shown."""
+        if self.isVisible():
+            self.sync()
+        else:
+            self._stale = True
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """See `_changed`."""
+        super().showEvent(event)
+        if self._stale:
+            self.sync()
+
     def sync(self) -> None:
         """Make fields for keys that are new, hide those that are gone, show what all of them are now."""
+        self._stale = False
         words = self.search.text().lower().split()
         infos = [info for info in self.document.infos(self.prefix) if self._has_field(info)]
         now = {info.path: info for info in infos}
@@ -525,7 +541,7 @@ class Form(QWidget):
             if field is None:
                 if not wanted and not words:
                     continue
-                field = self._make(info, order)
+                field = self._make(info)
             if field.info is not info:
                 field.describe(info)
             if field.matches(words) if words else wanted and group.open:
@@ -551,6 +567,8 @@ class Form(QWidget):
 
     def show_key(self, key: str) -> None:
         """Bring a key into view and put the cursor into it."""
+        if self._stale:
+            self.sync()
         path = next((info.path for info in self.document.infos(self.prefix) if info.path == key), "")
         path = path or key.rpartition(".")[0]
         if path not in self.fields or self.fields[path].isHidden():
@@ -625,10 +643,10 @@ class Form(QWidget):
         group.all = not group.all
         self.sync()
 
-    def _make(self, info: KeyInfo, order: list[str]) -> Field:
+    def _make(self, info: KeyInfo) -> Field:
         group = self._group(info.path)
         field = type_of(info)(self.document, info, self._group_name(info.path))
-        ranks = {path: rank for rank, path in enumerate(dict.fromkeys(known.path for known in self.document.known))}
+        ranks = self._ranks
         mine = [other for other in self.fields if self._group_name(other) == self._group_name(info.path)]
         group.rows.insertWidget(sum(ranks[other] < ranks[info.path] for other in mine), field)
         self.fields[info.path] = field

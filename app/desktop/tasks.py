@@ -17,8 +17,8 @@ class Task(QObject):
     done = Signal(object)
     failed = Signal(str)
 
-    def __init__(self, work: Work, parent: QObject) -> None:
-        super().__init__(parent)
+    def __init__(self, work: Work) -> None:
+        super().__init__()  # who started it may hold it longer than the work lasts
         self.work = work
 
     def cancel(self) -> None:
@@ -50,7 +50,7 @@ class Tasks(QObject):
 
     def start(self, function: Callable[..., Any], *arguments: Any) -> Task:
         """Call `function(tell, *arguments)` in a process of its own; see `Work`."""
-        task = Task(Work(function, *arguments), self)
+        task = Task(Work(function, *arguments))
         self._tasks.append(task)
         self._timer.start()
         return task
@@ -63,10 +63,8 @@ class Tasks(QObject):
         self._timer.stop()
 
     def _poll(self) -> None:
-        for task in self._tasks:
+        for task in list(self._tasks):  # what is told of one may start another
             task.poll()
-        for task in [task for task in self._tasks if task.work.over]:
-            self._tasks.remove(task)
-            task.deleteLater()
+        self._tasks = [task for task in self._tasks if not task.work.over]
         if not self._tasks:
             self._timer.stop()

@@ -287,6 +287,7 @@ QLabel[role="key"] {{
   background: {raised}; border: 1px solid {border}; border-radius: 4px; padding: 1px 6px; font-size: 9pt;
 }}
 QFrame[role="card"] {{ background: {surface}; border: 1px solid {border}; border-radius: 8px; }}
+QFrame[role="card"]:focus {{ border: 1px solid {accent}; }}
 QFrame[role="strip"] {{ background: {surface}; border: none; border-bottom: 1px solid {border}; }}
 QScrollArea, QScrollArea[role="clear"] > QWidget > QWidget {{ background: transparent; border: none; }}
 QPushButton {{

@@ -91,7 +91,6 @@ class MainWindow(QMainWindow):
 
     def __init__(self, make_session: Callable[[QWidget], Session] | None = None) -> None:
         super().__init__()
-        self.setMinimumSize(900, 600)
         self.setAcceptDrops(True)
         self.document = Document(self)
         self.actions_ = Actions(self)

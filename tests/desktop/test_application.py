@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from app.desktop.application import main, unfit
+from app.desktop.application import main, tell_of_errors, unfit
+from app.desktop.window import MainWindow
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +44,22 @@ def test_without_a_screen_it_says_so() -> None:
     assert done.returncode == 2
     assert "no screen" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_error_that_nobody_foresaw_is_told(
+    window: MainWindow,
+    answer: Callable[[str], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    tell_of_errors(window)
+    said = answer("OK")
+    error = KeyError("left")
+    sys.excepthook(KeyError, error, None)
+    assert "KeyError: 'left'" in said[0]
+    assert window.isVisible()
+    assert "KeyError" in capsys.readouterr().err
 
 
 _SCREENS = ("QT_QPA_PLATFORM", "DISPLAY", "WAYLAND_DISPLAY")

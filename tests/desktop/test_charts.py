@@ -146,3 +146,18 @@ def test_lines_differ_in_more_than_colour(chart: Chart) -> None:
 )
 def test_numbers(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def test_keys_do_what_the_mouse_does(chart: Chart, qtbot: QtBot) -> None:
+    chart.line("a").set([0, 100], [0, 1])
+    qtbot.wait(20)
+    box = chart.plot.getViewBox()
+    qtbot.keyClicks(chart, "+")
+    left, right = box.viewRange()[0]
+    assert right - left == pytest.approx(80, rel=0.05)
+    qtbot.keyClick(chart, Qt.Key.Key_Right)
+    assert box.viewRange()[0][0] == pytest.approx(left + 8, rel=0.05)
+    qtbot.keyClicks(chart, "-")
+    assert box.viewRange()[0][1] - box.viewRange()[0][0] == pytest.approx(100, rel=0.05)
+    qtbot.keyClicks(chart, "0")
+    qtbot.waitUntil(lambda: box.viewRange()[0] == [0, 100])

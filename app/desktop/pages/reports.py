@@ -66,7 +66,7 @@ class ReportView(QWidget):
         self.table.setShowGrid(False)
         self.table.verticalHeader().hide()
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        self.table.setMinimumWidth(250)
+        self.table.setMinimumWidth(180)
         self.table.verticalHeader().setDefaultSectionSize(26)
         for column, (name, side) in enumerate(
             (("number", Qt.AlignmentFlag.AlignLeft), ("value", Qt.AlignmentFlag.AlignRight))
@@ -155,9 +155,11 @@ class Reports(Page):
         left.setMinimumWidth(230)
 
         self.heading = QLabel()
-        self.heading.setProperty("role", "title")
         self.sub = QLabel()
         self.sub.setProperty("role", "muted")
+        self.heading.setProperty("role", "title")
+        self.heading.setMinimumWidth(80)
+        self.sub.setMinimumWidth(80)
         self.open_scenario = QPushButton("Open its scenario")
         self.open_scenario.clicked.connect(self._open_scenario)
         self.export = QPushButton("Export")

@@ -132,6 +132,7 @@ class TraceImport(QWidget):
         self.task: Task | None = None
         self.title = QLabel()
         self.title.setProperty("role", "title")
+        self.title.setMinimumWidth(80)
         self.bytes = QLabel()
         self.bytes.setProperty("role", "muted")
         self.format = QComboBox()
@@ -193,7 +194,7 @@ class TraceImport(QWidget):
         pictures.setContentsMargins(0, 0, 0, 0)
         pictures.setSpacing(10)
         for chart in (arrivals, prompt, output):
-            chart.setMinimumHeight(210)
+            chart.setMinimumHeight(150)
             pictures.addWidget(chart)
         self.facts_title = QLabel("What is in it")
         self.lines_title = QLabel("Its first lines")
@@ -400,7 +401,7 @@ class WorkloadPage(Page):
         split.addWidget(self.right)
         split.setStretchFactor(1, 1)
         split.setChildrenCollapsible(False)
-        split.setSizes([390, 900])
+        split.setSizes([440, 860])
         box = QVBoxLayout(self)
         box.setContentsMargins(16, 14, 16, 14)
         box.addWidget(split)
