@@ -20,6 +20,7 @@ _NAMES = (
     ("the same, between two frames, 99th percentile", "ms", "interval_ms_p99"),
     ("answer to an input, median", "ms", "input_ms_p50"),
     ("answer to an input, 99th percentile", "ms", "input_ms_p99"),
+    ("share of a processor that the window takes", "ratio", "window_cpu_share"),
     ("steps simulated meanwhile", "steps/s", "steps_per_s"),
 )
 

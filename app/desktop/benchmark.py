@@ -11,7 +11,6 @@ import numpy as np
 
 BLOCKS = 65_536
 KEYS = (
-    f"memory.blocks={BLOCKS + 1}",
     "workload.requests=40000",
     "workload.arrivals.rate=60.0",
     'workload.prompt={ distribution = "lognormal", mean = 500, cv = 0.8, max = 1800 }',
@@ -23,7 +22,7 @@ EVERY = 0.15
 """s between two inputs"""
 
 
-def measure(seconds: float) -> dict[str, float]:
+def measure(seconds: float, blocks: int = BLOCKS) -> dict[str, float]:
     """Milliseconds: of the processor for frames, of the wall until answers. Frames and steps a second of the wall."""
     from PySide6.QtCore import QCoreApplication, QEvent, QObject
     from PySide6.QtWidgets import QApplication
@@ -46,9 +45,9 @@ def measure(seconds: float) -> dict[str, float]:
     page: Live = shown
     assert isinstance(session, LiveSession)
     session.set_speed(0.0)
-    session.start(Scenario.preset("default", list(KEYS)))
+    session.start(Scenario.preset("default", [*KEYS, f"memory.blocks={blocks + 1}"]))
     grid = page.views[0].grid
-    wait(app, lambda: session.history is not None and int(session.history.steps["blocks_free"][-1]) < BLOCKS // 2, 120)
+    wait(app, lambda: session.history is not None and int(session.history.steps["blocks_free"][-1]) < blocks // 2, 120)
 
     frames: list[float] = []
     costs: list[float] = []
@@ -68,7 +67,7 @@ def measure(seconds: float) -> dict[str, float]:
         """Answers what a thread, as a person would, does to the window: it chooses a block, and paints it."""
 
         def customEvent(self, event: QEvent) -> None:  # noqa: N802
-            page.choose_block(1 + len(answers) * 37 % BLOCKS)
+            page.choose_block(1 + len(answers) * 37 % blocks)
             grid.repaint()
             answers.append(time.perf_counter() - asked[-1])
 
@@ -82,7 +81,7 @@ def measure(seconds: float) -> dict[str, float]:
                 QCoreApplication.postEvent(hand, QEvent(QEvent.Type.User))
 
     page._draw_grids = framed  # type: ignore[method-assign]
-    first_step, begun = session.newest, time.perf_counter()
+    first_step, begun, cpu = session.newest, time.perf_counter(), time.process_time()
     thread = threading.Thread(target=ask)
     thread.start()
     try:
@@ -90,7 +89,7 @@ def measure(seconds: float) -> dict[str, float]:
     finally:
         over.set()
         thread.join()
-    spent = time.perf_counter() - begun
+    spent, cpu = time.perf_counter() - begun, time.process_time() - cpu
     steps = session.newest - first_step
     used = int(session.history.steps["blocks_used"][-1]) if session.history else 0
     page._draw_grids = draw  # type: ignore[method-assign]
@@ -99,7 +98,7 @@ def measure(seconds: float) -> dict[str, float]:
     app.processEvents()
     intervals = np.diff(frames)
     return {
-        "blocks": BLOCKS,
+        "blocks": blocks,
         "blocks_used": used,
         "frames_per_s": len(frames) / spent,
         "frame_ms_p50": _ms(costs, 50),
@@ -111,6 +110,7 @@ def measure(seconds: float) -> dict[str, float]:
         "input_ms_p99": _ms(answers, 99),
         "inputs": len(answers),
         "steps_per_s": steps / spent,
+        "window_cpu_share": cpu / spent,
         "seconds": spent,
     }
 

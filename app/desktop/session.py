@@ -240,7 +240,13 @@ class LiveSession(Session):
             self._timer.setInterval(200)  # there is nothing to follow; it may still be saved
 
     def _hear(self, run: LiveRun, name: str, value: Any) -> None:
-        if name == "failure":
+        if name == "failure" and run is self.other:
+            self.other = None  # the one that it stood beside goes on alone
+            run.close()
+            self.histories, self.names = self.histories[:1], self.names[:1]
+            self.began.emit()
+            self.told.emit(f"The run beside it has ended: {value}")
+        elif name == "failure":
             self.failed.emit(value)
             self._set_state("failed")
             self._timer.stop()

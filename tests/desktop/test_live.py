@@ -287,3 +287,16 @@ class TestGrid:
         for block in plain.tolist():
             at = grid.rect_of(block).center().toPoint()
             assert picture.pixel(at) & 0xFFFFFF == int(painting.palette[painting.code[block]]) & 0xFFFFFF
+
+
+def test_a_run_beside_it_that_cannot_be_leaves_the_first_alone(page: Live, session: LiveSession, qtbot: QtBot) -> None:
+    session.set_speed(10.0)
+    scenario = Scenario.preset("default", KEYS)
+    piece = 'memory.allocator={ policy = "contiguous", reserve = "max" }'
+    other = changed(scenario, [piece, "memory.prefix_caching=false", "memory.blocks=100"])  # no room for the longest
+    with qtbot.waitSignal(session.told, timeout=WAIT_MS) as told:
+        session.begin(scenario, other, "traditional")
+    assert "has no such piece" in told.args[0]
+    qtbot.waitUntil(lambda: session.newest > 20, timeout=WAIT_MS)
+    assert page.views[1].isHidden()
+    assert session.state == "running"

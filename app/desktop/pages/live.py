@@ -211,6 +211,8 @@ class Live(Page):
 
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
+        self.tabs.setAccessibleName("What is chosen, block tables, queue and events")
+        self.tabs.tabBar().setAccessibleName("What is shown beside the blocks")
         self.tabs.setMinimumWidth(300)
         self.details = Inspector()
         self.tables = Table(
