@@ -6,7 +6,6 @@ shared (`app.jobs.snapshots`). Orders go to the worker through a pipe, and what 
 
 import contextlib
 import multiprocessing
-import os
 import shutil
 import signal
 import time
@@ -208,8 +207,10 @@ def _work(folder: Path, orders: Connection, text: str, policies: Sequence[str], 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         _simulate(folder, orders, text, policies, pace)
-    except (_Gone, EOFError, BrokenPipeError, ConnectionError):
+    except _Gone:
         pass
+    except (EOFError, ConnectionError):
+        shutil.rmtree(folder, ignore_errors=True)  # the window was killed, and will not do it
     except InputError as error:
         _say(orders, "failure", str(error))
     except MemoryError:
@@ -221,13 +222,6 @@ def _work(folder: Path, orders: Connection, text: str, policies: Sequence[str], 
         from simcore.policies.families import blame
 
         _say(orders, "failure", blame(error) or f"The run met an error of the program: {error!r}.")
-    if os.getppid() != _parent():
-        shutil.rmtree(folder, ignore_errors=True)  # nobody else will
-
-
-def _parent() -> int:
-    parent = multiprocessing.parent_process()
-    return parent.pid if parent is not None and parent.pid is not None else os.getppid()
 
 
 def _say(orders: Connection, name: str, value: Any) -> None:

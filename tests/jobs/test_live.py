@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -137,6 +139,37 @@ def test_a_killed_worker_is_a_sentence_and_its_run_can_be_looked_at(start: Start
     assert run.history is not None
     assert run.history.at(50).step == 50
     run.go()  # nobody is there to hear it
+
+
+def test_nothing_is_left_when_the_window_is_killed(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, time\n"
+        "from app.jobs.live import LiveRun, Pace\n"
+        "from simcore import Scenario\n"
+        "run = LiveRun(Scenario.preset('default'), pace=Pace(paused=False, factor=0.1))\n"
+        "while run.snapshot.step < 3:\n"
+        "    run.poll()\n"
+        "    time.sleep(0.01)\n"
+        "print(run.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    worker = int(done.stdout)
+    end = time.monotonic() + 30
+    while list(tmp_path.iterdir()) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not list(tmp_path.iterdir())
+    while time.monotonic() < end:
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            break
+        if Path(f"/proc/{worker}/stat").read_text().split()[2] == "Z":
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("the worker outlives its window")
 
 
 def test_a_scenario_that_cannot_be_run_is_a_sentence(start: Start) -> None:

@@ -81,6 +81,7 @@ def paint(mode: str, history: History, state: State) -> Painting:
         legend += [("cached", idle, HATCH), ("free", free, PLAIN)]
     elif mode == "request":
         code[cached] = 1
+        idle = "#4a5563" if shown.dark else "#b4bdc9"  # no request's colour
         rows = history.rows[np.maximum(state.owner, 0)]
         code[held] = 2 + rows[held] % HUES
         colours = (free, idle, *request_hues(shown.dark))

@@ -134,8 +134,8 @@ class Live(Page):
     title = "Live"
     icon = "live"
     about = (
-        "Every square is a block of the KV cache: who holds it, how full it is, and what of it is shared, while "
-        "requests come and go. Press Space to run; click a block to see its life; drag the strip below to go back."
+        "Every square is a block of the KV cache: who holds it, how full it is, what is shared, while requests come "
+        "and go. Press Space to run; click a block to see its life; drag the strip at the bottom to go back."
     )
 
     def __init__(self, context: Context) -> None:
@@ -823,7 +823,7 @@ def _percentiles(known: Any, bins: int = 60) -> tuple[Any, Any, Any]:
     if not len(known):
         return [], [], []
     known = known[np.argsort(known[:, 0], kind="stable")]
-    edges = np.linspace(known[0, 0], known[-1, 0] + 1e-9, min(bins, max(len(known) // 8, 1)) + 1)
+    edges = np.linspace(known[0, 0], known[-1, 0] + 1e-9, min(bins, max(len(known) // 8, 2)) + 1)
     cuts = np.searchsorted(known[:, 0], edges)
     at, median, late = [], [], []
     for begin, end, when in zip(cuts[:-1], cuts[1:], edges[1:], strict=True):
