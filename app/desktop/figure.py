@@ -1,6 +1,10 @@
 """A number on a card."""
 
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QLabel, QSizePolicy, QVBoxLayout
+
+WIDE = 128
+"""Points from which on the number is written large."""
 
 
 class Figure(QFrame):
@@ -17,11 +21,20 @@ class Figure(QFrame):
         self.remark = QLabel(" ")
         self.remark.setProperty("role", "small")
         box = QVBoxLayout(self)
-        box.setContentsMargins(14, 9, 14, 9)
+        box.setContentsMargins(12, 9, 10, 9)
         box.setSpacing(1)
         for label in (title, self.value, self.remark):
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)  # it may be cut, with a tooltip
             box.addWidget(label)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Smaller letters where there is little room."""
+        super().resizeEvent(event)
+        role = "value" if self.width() >= WIDE else "heading"
+        if self.value.property("role") != role:
+            self.value.setProperty("role", role)
+            self.value.style().unpolish(self.value)
+            self.value.style().polish(self.value)
 
     def tell(self, value: str, remark: str = "") -> None:
         """What it is now."""

@@ -105,6 +105,8 @@ class Transport(QFrame):
         super().__init__()
         self.session = session
         self.actions_ = actions
+        self.other = False
+        self.edited = False
         self.setProperty("role", "strip")
         self.setAccessibleName("Transport")
         actions.add(
@@ -138,6 +140,10 @@ class Transport(QFrame):
         self.stop.setValidator(QDoubleValidator(0.0, 1e7, 6, self.stop))
         self.stop.setToolTip("<b>Pause at</b> (Ctrl+G)<br>The time of the run, in seconds, at which it pauses.")
         self.stop.editingFinished.connect(self._set_pause)
+        self.hint = QLabel("edited: Ctrl+R runs it")
+        self.hint.setProperty("role", "warn")
+        self.hint.setToolTip("This run has the scenario as it was when it began.")
+        self.hint.hide()
         self.where = QLabel("")
         self.where.setAccessibleName("Time of the run")
         self.achieved = QLabel("")
@@ -160,6 +166,8 @@ class Transport(QFrame):
         row.addWidget(self._muted("Pause at"))
         row.addWidget(self.stop)
         row.addWidget(self._muted("s"))
+        row.addSpacing(8)
+        row.addWidget(self.hint)
         row.addWidget(self.achieved, 1)
         row.addSpacing(8)
         row.addWidget(self.where)
@@ -179,8 +187,16 @@ class Transport(QFrame):
         else:
             self.toggle()
 
+    def tell_scenario(self, *, other: bool, edited: bool) -> None:
+        """How the scenario of the window stands to the one that runs: it is another one, or it was edited since."""
+        self.other, self.edited = other, edited
+        self._show_state(self.session.state)
+
     def toggle(self) -> None:
-        """Run, or pause."""
+        """Run, or pause; a scenario that was opened since begins its own run."""
+        if self.other and self.session.state in ("paused", "running"):
+            self.begin_wanted.emit()
+            return
         match self.session.state:
             case "running":
                 self.session.pause()
@@ -199,8 +215,10 @@ class Transport(QFrame):
             self.begin_wanted.emit()
 
     def reset(self) -> None:
-        """From the start."""
-        if self.session.state != "idle":
+        """From the start, with the scenario as it is now."""
+        if self.other or self.edited:
+            self.begin_wanted.emit()
+        elif self.session.state != "idle":
             self.session.reset()
 
     def _shift(self, by: int) -> None:
@@ -215,9 +233,10 @@ class Transport(QFrame):
         self.session.pause_at(float(text.replace(",", ".")) if text else None)
 
     def _show_state(self, state: str) -> None:
-        running = state == "running"
+        running = state == "running" and not self.other
         words = {"running": "Pause", "paused": "Go on", "starting": "Starting", "ended": "Run again"}
-        self.main.setText(words.get(state, "Run"))
+        self.main.setText("Run" if self.other else words.get(state, "Run"))
+        self.hint.setVisible(self.edited and not self.other and state in ("running", "paused"))
         self.main.setEnabled(state != "starting")
         self.actions_.enable("run.step", state in ("running", "paused", "idle"))
         self.actions_.enable("run.reset", state not in ("idle", "starting"))
@@ -232,7 +251,10 @@ class Transport(QFrame):
         of = f" of {progress.requests:,}" if progress.requests else ""
         self.where.setText(f"<b>{progress.time:,.2f} s</b> &nbsp; step {progress.step:,}")
         speed = f"{progress.speed:.3g}x, {progress.steps_per_second:,.0f} steps/s" if progress.speed else "standing"
-        self.achieved.setText(f"{progress.done:,}{of} requests   {speed}")
+        text = f"{speed}   {progress.done:,}{of} requests"
+        room = max(self.achieved.width(), 60)
+        self.achieved.setText(self.achieved.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room))
+        self.achieved.setToolTip(text)
 
     def _dress(self) -> None:
         self.main.setIcon(theme.icon(self._icon, "on_accent"))

@@ -37,6 +37,7 @@ from app.desktop.pages.base import Context, Page
 from app.desktop.tasks import Tasks
 from app.desktop.transport import Session, Transport
 from simcore.errors import InputError
+from simcore.scenario import Scenario
 from simcore.scenario.presets import preset_names, read_preset
 
 STATUS_MS = 8000
@@ -103,6 +104,10 @@ class MainWindow(QMainWindow):
         self._own_actions: dict[str, list[str]] = {}
         self.form: Form | None = None
         self._menus: dict[str, QMenu] = {}
+        self._running: Scenario | None = None
+        """what was last started"""
+        self._other = False
+        """another document was opened since"""
 
         self.rail = Rail()
         self.stack = QStackedWidget()
@@ -137,7 +142,7 @@ class MainWindow(QMainWindow):
         self._make_menus()
         self.document.changed.connect(self._document_changed)
         self.document.renamed.connect(self._renamed)
-        self.document.opened.connect(self._document_changed)
+        self.document.opened.connect(self._opened)
         theme.themes.changed.connect(self._dress)
         self._dress()
         self._document_changed()
@@ -289,6 +294,7 @@ class MainWindow(QMainWindow):
             self.form = Form(self.document)
             layout.addWidget(self.form)
             self.form.show()
+            self.resizeDocks([self.dock], [self.inspector.minimumWidth()], Qt.Orientation.Horizontal)
 
     # Actions and menus
 
@@ -494,6 +500,8 @@ class MainWindow(QMainWindow):
         return opened
 
     def _open(self, path: Path) -> bool:
+        if path.suffix == ".py":
+            raise InputError(f"{path}: is code, which the window runs for nobody; kvscope simulate --policy takes it")
         match kind_of(path):
             case "scenario":
                 if not self.may_leave():
@@ -557,7 +565,22 @@ class MainWindow(QMainWindow):
             self.show_problem()
             return
         self.show_page("live")
+        self._running, self._other = self.document.scenario, False
         self.session.start(self.document.scenario)
+        self._compare()
+
+    def _opened(self) -> None:
+        """Another scenario is here: the run of the one before pauses, and Run begins anew."""
+        if self.session is not None and self._running is not None:
+            if self.session.state == "running":
+                self.session.pause()
+            self._other = True
+        self._document_changed()
+
+    def _compare(self) -> None:
+        """Tell the bar of time whether what runs is what is edited."""
+        if self.transport is not None and self._running is not None:
+            self.transport.tell_scenario(other=self._other, edited=self._running != self.document.scenario)
 
     def show_problem(self) -> None:
         """Go to the first thing that is wrong."""
@@ -601,6 +624,7 @@ class MainWindow(QMainWindow):
         self.seed.setText(f"seed {document.value('seed')}")
         self.pool.setText(self._pool_text())
         self._dress()
+        self._compare()
 
     def _pool_text(self) -> str:
         from simcore.geometry import pool_size

@@ -134,6 +134,26 @@ def test_space_runs_and_pauses_and_the_bar_tells(window: MainWindow, qtbot: QtBo
     assert session.told[-1] == "run"
 
 
+def test_a_run_is_of_the_scenario_that_one_sees(window: MainWindow, qtbot: QtBot) -> None:
+    session, bar = session_of(window), window.transport
+    assert bar is not None
+    window.setFocus()
+    qtbot.keyClick(window, Qt.Key.Key_Space)
+    window.document.set("seed", 5)
+    assert bar.hint.isVisible()
+    assert bar.main.text() == "Pause"
+    qtbot.keyClick(window, Qt.Key.Key_R, CTRL)
+    assert session.told == [("start", "default"), ("start", "default")]
+    assert not bar.hint.isVisible()
+    window.document.undo.setClean()
+    window.new("chat")
+    assert session.told[2:] == ["pause"]
+    assert bar.main.text() == "Run"
+    qtbot.keyClick(window, Qt.Key.Key_Space)
+    assert session.told[3:] == [("start", "chat")]
+    assert bar.main.text() == "Pause"
+
+
 def test_space_presses_the_button_that_has_the_focus(window: MainWindow, qtbot: QtBot) -> None:
     button = window.rail.buttons["workload"]
     button.setFocus()
@@ -214,6 +234,11 @@ def test_a_full_disk_or_a_broken_file_is_a_sentence(
     said = answer("OK")
     assert not window.open_path(tmp_path / "gone.toml")
     assert "no such file" in said[0]
+    policy = tmp_path / "policy.py"
+    policy.touch()
+    said = answer("OK")
+    assert not window.open_path(policy)
+    assert "is code" in said[0]
     assert window.document.valid
 
 
