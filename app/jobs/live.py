@@ -27,7 +27,7 @@ from simcore.ticks import TICKS_PER_SECOND, Tick, to_ticks
 
 PUBLISH_EVERY = 1 / 30
 """s between two snapshots"""
-LOOK_EVERY = 0.005
+LOOK_EVERY = 0.01
 """s between two looks for orders, at full speed"""
 EVENTS = ("eviction", "preemption", "hit")
 """What a run can be paused at, and jumped to."""
@@ -77,7 +77,7 @@ class _Conductor(Spooler):
         self._written = dict.fromkeys(WIDTHS, 0)
         self._step = -1
         self._now: Tick = 0
-        self._evictions = 0
+        self._evictions = 0  # when it was told to run until the next one
         self._look_at = self._publish_at = 0.0
         self._begun: tuple[float, Tick, int] | None = None  # the wall's time, simulated time and step of the pace
         self._marks: list[tuple[float, int, Tick]] = []
@@ -93,7 +93,6 @@ class _Conductor(Spooler):
             or (pace.until_event is not None and self._happened(pace.until_event, plan))
         ):
             pace.hold()
-        self._evictions = self.scheduler.memory.evictions
         if pace.paused or pace.factor is not None or pace.rate is not None:
             self._keep_pace(start, plan.index)
         elif time.monotonic() >= self._look_at:
@@ -154,6 +153,7 @@ class _Conductor(Spooler):
             pace.paused = False
             for key, wanted in value.items():
                 setattr(pace, key, wanted)
+            self._evictions = self.scheduler.memory.evictions
         elif name == "step":
             first = self._step if pace.until_step is None else pace.until_step
             pace.hold()

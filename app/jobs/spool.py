@@ -85,6 +85,8 @@ class Spooler:
         self._extra.append(len(self._journal), clock, len(self._events))
 
     def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
+        if not ended:
+            return
         left = Counter(branch.request for branch in ended)
         for branch in ended:
             request = branch.request
