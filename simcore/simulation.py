@@ -68,8 +68,9 @@ class Simulation:
         )
         beams = BeamSearch(self.workload, scenario.seed) if self.workload.beam_switch else None
         self._tier_blocks = tuple(tier.blocks for tier in scheduler.tiered.tiers) if scheduler.tiered else ()
-        self._recorder = Recorder(scheduler, len(self.workload))
-        watching: list[Observer] = [self._recorder, *observers]
+        self.scheduler = scheduler
+        self.recorder = Recorder(scheduler, len(self.workload))
+        watching: list[Observer] = [self.recorder, *observers]
         if step_log is not None and self._journal is not None:
             watching.append(StepLog(step_log, self.workload, memory, self._journal))
         self._world = World(
@@ -95,7 +96,7 @@ class Simulation:
         return Results(
             self.scenario,
             self.workload,
-            self._recorder.finish(),
+            self.recorder.finish(),
             blocks_in_pool=self.pool.blocks,
             journal=self._journal if self._with_journal else None,
             tier_blocks=self._tier_blocks,

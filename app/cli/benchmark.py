@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.benchmark_desktop import desktop
 from app.cli.benchmark_engine import engine
 from app.cli.paths import path_of
 from app.cli.policies import Policies, load_policies
@@ -156,6 +157,7 @@ def _study(name: str) -> float:
 
 
 app.command()(engine)
+app.command()(desktop)
 
 
 def _workload(trace: Path | None) -> tuple[str, ...]:

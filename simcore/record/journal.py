@@ -63,7 +63,11 @@ class Journal:
 
     def since(self, mark: int) -> list[Entry]:
         """The entries after the first `mark` ones."""
-        return [Entry(*row) for row in self._rows.table(mark).tolist()]
+        return [Entry(*row) for row in self.table(mark).tolist()]
+
+    def table(self, mark: int) -> NDArray[np.int64]:
+        """[entries, fields] the same as numbers."""
+        return self._rows.table(mark)
 
     def columns(self) -> dict[str, NDArray[np.int64]]:
         """Each field of all entries as a column."""

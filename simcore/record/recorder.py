@@ -140,6 +140,10 @@ class Recorder:
             for request in served(ended):
                 self._close(request, FINISHED)
 
+    def steps_since(self, first: int) -> Ticks:
+        """[steps, columns] those planned from step `first` on, as in `STEP_COLUMNS`; evictions are those so far."""
+        return self._steps.table(first)
+
     def finish(self) -> Record:
         """The run is over: what has not ended is `UNFINISHED`."""
         live = self._scheduler.live()

@@ -20,7 +20,7 @@ only, or outputs only. The clock of those who decode stands still in a step of p
 from array import array
 from bisect import bisect
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 
 from simcore.memory.base import Memory
@@ -235,6 +235,16 @@ class Scheduler:
         if self.tiered:
             self.tiered.tiers.done(plan.index)
         return ended
+
+    @property
+    def clock(self) -> int:
+        """Steps planned so far that gave a token to all who decode."""
+        return self.steps - self._decoding.pauses
+
+    @property
+    def chunks(self) -> Mapping[Sequence, int]:
+        """The tokens that each prompt, whole or in part, has in the last plan."""
+        return self._chunks
 
     @property
     def awaits(self) -> bool:

@@ -1,0 +1,643 @@
+"""Time travel: the state of every block and of every request at any step of a run, forwards and backwards.
+
+A run is told by three tables: its steps, the journal of its blocks, and the events of its sequences. The state of a
+block is what its last entry says, so a state is rebuilt by assigning whole stretches of the journal to arrays, where
+of several entries of a block the last one stays. Every so many entries the arrays are kept; from the nearest of them
+on it takes milliseconds, whichever way one goes. The same holds for a run that goes on, and for one that was saved.
+
+"While a step ran" means: after it was planned, before who ended with it let go of its blocks.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simcore.record.journal import NOBODY, Event
+from simcore.record.recorder import STEP_COLUMNS
+from simcore.ticks import TICKS_PER_SECOND
+
+Numbers = NDArray[Any]
+
+KEYFRAME = 1 << 16
+"""Entries between two states that are kept; more for a pool of more blocks."""
+JUMPS = {"eviction": "evictions", "preemption": "preemptions", "hit": "hit_tokens"}
+"""What can be jumped to, and the column of the steps that tells of it."""
+
+
+class Kind(IntEnum):
+    """What happened to a sequence."""
+
+    ARRIVE = 0
+    """tokens: of its prompt; end: with its output"""
+    REFUSE = 1
+    OPEN = 2
+    """admitted; tokens: that it need not compute; end: those of them that the prefix cache had"""
+    CHUNK = 3
+    """tokens: that it has computed once the step is done, of a prompt that goes on"""
+    DECODE = 4
+    """tokens: the same; from then on one more for each step of those who decode"""
+    PREEMPT = 5
+    END = 6
+    """tokens: of output; end: branches of its request that go on; of a beam that was dropped -1"""
+
+
+class Status(IntEnum):
+    """How a sequence is."""
+
+    WAITING = 0
+    PREFILL = 1
+    DECODE = 2
+    PREEMPTED = 3
+    ENDED = 4
+    REFUSED = 5
+
+
+_STATUS_OF = np.array(
+    [
+        Status.WAITING,
+        Status.REFUSED,
+        Status.PREFILL,
+        Status.PREFILL,
+        Status.DECODE,
+        Status.PREEMPTED,
+        Status.ENDED,
+    ],
+    np.int8,
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What has to be known of a run besides what happens in it."""
+
+    name: str
+    blocks: int
+    """of the pool, the null block included"""
+    block_size: int
+    tables: int
+    """block tables of a sequence: one, or one a group of layers"""
+    prefix_caching: bool
+    allocator: str
+    requests: int
+    ids: tuple[str, ...] | None
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    queue: str
+    tiers: tuple[str, ...] = ()
+    exact: bool = True
+    """whether it is known how far each sequence had come at every step, not only when it took a block"""
+
+    @classmethod
+    def of(cls, simulation: Any) -> Self:
+        """Those of a `simcore.Simulation`."""
+        scenario, workload = simulation.scenario, simulation.workload
+        memory = simulation.scheduler.memory
+        return cls(
+            name=scenario.name,
+            blocks=memory.blocks,
+            block_size=memory.block_size,
+            tables=memory.tables,
+            prefix_caching=scenario.memory.prefix_caching,
+            allocator=scenario.memory.allocator.model_dump()["policy"],
+            requests=len(workload),
+            ids=None if workload.ids is None else tuple(workload.ids),
+            max_num_seqs=scenario.scheduler.max_num_seqs,
+            max_num_batched_tokens=scenario.scheduler.max_num_batched_tokens,
+            queue=scenario.scheduler.model_dump()["policy"]["policy"],
+            tiers=tuple(tier.name for tier in scenario.memory.tiers),
+        )
+
+    def id_of(self, row: int) -> str:
+        """The name of a request."""
+        return f"r{row}" if self.ids is None else self.ids[row]
+
+    @property
+    def limits(self) -> str | None:
+        """What cannot be shown of this run, in a sentence."""
+        if self.tables > 1:
+            return (
+                f"Each sequence has {self.tables} block tables, one a group of layers: how full a block is "
+                "is shown for cached blocks alone, and others count as full."
+            )
+        if not self.exact:
+            return (
+                "A saved run does not say how far each request had come between two of its blocks: how full its last "
+                "block is, is an estimate."
+            )
+        return None
+
+
+class Columns:
+    """Columns that grow at their ends."""
+
+    def __init__(self, types: Mapping[str, type]) -> None:
+        self._arrays: dict[str, Numbers] = {name: np.empty(1024, kind) for name, kind in types.items()}
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, name: str) -> Numbers:
+        """All of a column."""
+        return self._arrays[name][: self._length]
+
+    def append(self, columns: dict[str, Numbers]) -> None:
+        """Rows more, of each column."""
+        more = len(next(iter(columns.values())))
+        needed = self._length + more
+        for name, array in self._arrays.items():
+            if needed > len(array):
+                array = np.resize(array, max(2 * len(array), needed))
+                self._arrays[name] = array
+            array[self._length : needed] = columns[name]
+        self._length = needed
+
+
+_ENTRIES = {
+    "step": np.int32,
+    "event": np.int8,
+    "block": np.int32,
+    "sequence": np.int32,
+    "key": np.int64,
+    "refs": np.int32,
+    "other": np.int32,
+    "place": np.int32,
+}
+_EVENTS = {
+    "step": np.int32,
+    "t": np.int64,
+    "kind": np.int8,
+    "sequence": np.int32,
+    "row": np.int32,
+    "tokens": np.int32,
+    "end": np.int32,
+}
+_STEPS = dict.fromkeys((*STEP_COLUMNS, "entries", "clock", "events"), np.int64)
+
+
+class _Cells:
+    """A state of all blocks that can be moved on along the journal."""
+
+    __slots__ = ("holders", "key", "origin", "place", "refs", "taker", "touched")
+
+    def __init__(self, blocks: int) -> None:
+        self.refs = np.zeros(blocks, np.int32)
+        self.key = np.zeros(blocks, np.int64)
+        self.holders = np.zeros(blocks, np.int64)
+        """the sum of the numbers of all sequences that hold a block: of a single one, that one"""
+        self.taker = np.full(blocks, NOBODY, np.int32)
+        self.place = np.zeros(blocks, np.int32)
+        self.touched = np.full(blocks, -1, np.int32)
+        self.origin = np.zeros(blocks, np.int8)
+
+    def copy(self) -> "_Cells":
+        other = object.__new__(_Cells)
+        for name in self.__slots__:
+            setattr(other, name, getattr(self, name).copy())
+        return other
+
+    def play(self, entries: Columns, first: int, end: int) -> None:
+        """What the entries from `first` to before `end` change."""
+        block, event, sequence, key, refs, other, place, step = (
+            entries[name][first:end] for name in ("block", "event", "sequence", "key", "refs", "other", "place", "step")
+        )
+        self.refs[block] = refs
+        self.touched[block] = step
+        names = event != Event.SWAP_OUT
+        self.key[block[names]] = np.where(event == Event.EVICT, 0, key)[names]
+        taken = (event == Event.ALLOCATE) | (event == Event.HIT)
+        self.taker[block[taken]] = sequence[taken]
+        self.place[block[taken]] = place[taken]
+        freed = event == Event.FREE
+        np.add.at(self.holders, block[taken], sequence[taken])
+        np.subtract.at(self.holders, block[freed], sequence[freed])
+        came = (event == Event.ALLOCATE) | (event == Event.SWAP_IN)
+        self.origin[block[came]] = np.where(event == Event.SWAP_IN, np.minimum(other, 100), 0)[came]
+
+
+@dataclass(frozen=True)
+class State:
+    """Every block while a step ran. Columns of [blocks]; the null block is number 0."""
+
+    step: int
+    refs: Numbers
+    """sequences that hold it"""
+    key: Numbers
+    """of its content; 0: it is not in the prefix cache"""
+    owner: Numbers
+    """a sequence that holds it; of several, the one that came last. NOBODY where nobody holds it"""
+    place: Numbers
+    """which entry of its owner's block table it is, or was of its last one's"""
+    filled: Numbers
+    """tokens in it"""
+    touched: Numbers
+    """the step in which something last happened to it; -1: it was never used"""
+    origin: Numbers
+    """the tier that its content was fetched from, from 1; 0: it was computed"""
+
+
+class Sequences(NamedTuple):
+    """Every sequence while a step ran. Columns of [sequences]."""
+
+    status: Numbers
+    row: Numbers
+    tokens: Numbers
+    """computed, once the step is done; of who does not run, 0"""
+    since: Numbers
+    """the step of its last event"""
+
+
+class BlockEntry(NamedTuple):
+    """One thing that happened to a block."""
+
+    step: int
+    event: Event
+    sequence: int
+    key: int
+    refs: int
+    other: int
+
+
+class Moment(NamedTuple):
+    """One thing that happened to a request."""
+
+    step: int
+    seconds: float
+    kind: Kind
+    sequence: int
+    tokens: int
+    end: int
+
+
+class History:
+    """A run so far."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.steps = Columns(_STEPS)
+        """a row a step: `STEP_COLUMNS`, times in ticks; evictions are those so far"""
+        self.entries = Columns(_ENTRIES)
+        self.events = Columns(_EVENTS)
+        self._spacing = max(KEYFRAME, 4 * facts.blocks)
+        self._tail = _Cells(facts.blocks)
+        self._frames: list[tuple[int, _Cells]] = [(0, self._tail.copy())]
+        self._counts = np.zeros(1024, np.int32)  # blocks that each sequence holds
+        self._ends = np.zeros(1024, np.int32)  # and the length at which it ends
+        self._prompts = np.zeros(1024, np.int32)
+        self._rows = np.full(1024, -1, np.int32)
+        self._jumps: dict[str, tuple[int, Numbers]] = {}
+
+    def __len__(self) -> int:
+        """Steps."""
+        return len(self.steps)
+
+    def extend(self, steps: Numbers, entries: Numbers, events: Numbers) -> None:
+        """Rows that follow, of whole steps; see `app.jobs.spool` for their columns."""
+        if len(events):
+            self._add_events(events)
+        if len(entries):
+            self._add_entries(entries)
+        if len(steps):
+            self.steps.append(dict(zip(_STEPS, steps.T, strict=True)))
+
+    def _add_events(self, events: Numbers) -> None:
+        columns = dict(zip(_EVENTS, events.T, strict=True))
+        self.events.append(columns)
+        known = columns["sequence"] >= 0
+        sequences, rows = columns["sequence"][known], columns["row"][known]
+        if len(sequences):
+            self._rows = _room(self._rows, int(sequences.max()) + 1, -1)
+            self._rows[sequences] = rows
+        came = columns["kind"] == Kind.ARRIVE
+        if came.any():
+            self._ends = _room(self._ends, int(columns["row"].max()) + 1, 0)
+            self._ends[columns["row"][came]] = columns["end"][came]
+            self._prompts = _room(self._prompts, int(columns["row"].max()) + 1, 0)
+            self._prompts[columns["row"][came]] = columns["tokens"][came]
+
+    def _add_entries(self, entries: Numbers) -> None:
+        step, _, event, block, sequence, key, refs, other = entries.T
+        place = self._places(event, block, sequence)
+        first = len(self.entries)
+        self.entries.append(
+            {
+                "step": step,
+                "event": event,
+                "block": block,
+                "sequence": sequence,
+                "key": key,
+                "refs": refs,
+                "other": other,
+                "place": place,
+            }
+        )
+        while first < len(self.entries):
+            end = min(self._frames[-1][0] + self._spacing, len(self.entries))
+            self._tail.play(self.entries, first, end)
+            first = end
+            if end == self._frames[-1][0] + self._spacing:
+                self._frames.append((end, self._tail.copy()))
+
+    def _places(self, event: Numbers, block: Numbers, sequence: Numbers) -> Numbers:
+        """Which entry of its sequence's table each block that is taken becomes: the number of those it has already.
+
+        A copy takes the place of its source, which is always the last one of a table.
+        """
+        taken = (event == Event.ALLOCATE) | (event == Event.HIT)
+        change = taken.astype(np.int64) - (event == Event.FREE)
+        change[sequence < 0] = 0
+        who = np.maximum(sequence, 0)
+        self._counts = _room(self._counts, int(who.max()) + 1, 0)
+        order = np.argsort(who, kind="stable")
+        sorted_who, total = who[order], np.cumsum(change[order])
+        starts = np.flatnonzero(np.diff(sorted_who, prepend=-1))
+        lengths = np.diff(np.append(starts, len(order)))
+        before = np.repeat(total[starts] - change[order][starts] - self._counts[sorted_who[starts]], lengths)
+        held = np.empty(len(order), np.int64)
+        held[order] = total - before
+        ends = np.append(starts[1:], len(order)) - 1
+        self._counts[sorted_who[ends]] = held[order[ends]]
+        place = held - 1
+        copies = np.flatnonzero(event == Event.COPY)
+        place[copies[copies > 0] - 1] -= 1  # the entry before tells that its target was allocated
+        return place
+
+    def row_of(self, sequence: int) -> int:
+        """The row of a sequence's request; -1: it is not known."""
+        return int(self._rows[sequence]) if 0 <= sequence < len(self._rows) else -1
+
+    @property
+    def rows(self) -> Numbers:
+        """The row of each sequence's request, by the sequence's number; -1 where there is none."""
+        return self._rows
+
+    def arrivals(self, step: int) -> Numbers:
+        """When each request arrived, in seconds, by its row; NaN: it had not."""
+        end = int(self.steps["events"][step])
+        kind, row, t = (self.events[name][:end] for name in ("kind", "row", "t"))
+        came = kind == Kind.ARRIVE
+        out = np.full(max(self.facts.requests, int(row.max(initial=-1)) + 1), np.nan)
+        out[row[came]] = t[came] / TICKS_PER_SECOND
+        return out
+
+    @property
+    def ends(self) -> Numbers:
+        """The length at which each request ends, by its row."""
+        return self._ends
+
+    def prompt_of(self, row: int) -> int:
+        """The tokens of a request's prompt."""
+        return int(self._prompts[row]) if row < len(self._prompts) else 0
+
+    def marks(self, kind: str) -> Numbers:
+        """All steps so far with an `eviction`, `preemption` or `hit`."""
+        return self._jump(kind)
+
+    def ended(self, step: int) -> int:
+        """Requests that had ended, or were refused, while a step ran."""
+        end = int(self.steps["events"][step])
+        kind = self.events["kind"][:end]
+        last = (kind == Kind.END) & (self.events["end"][:end] == 0)
+        return int(np.count_nonzero(last)) + int(np.count_nonzero(kind == Kind.REFUSE))
+
+    def at(self, step: int) -> State:
+        """Every block while a step ran. Raises IndexError for a step that has not been."""
+        if not 0 <= step < len(self):
+            raise IndexError(f"there is no step {step} among {len(self)}")
+        end = int(self.steps["entries"][step])
+        if step == len(self) - 1 and end == len(self.entries):
+            cells = self._tail
+        else:
+            frame = min(end // self._spacing, len(self._frames) - 1)
+            first, kept = self._frames[frame]
+            cells = kept.copy()
+            cells.play(self.entries, first, end)
+        return self._state(step, cells)
+
+    def _state(self, step: int, cells: _Cells) -> State:
+        size = self.facts.block_size
+        refs, key = cells.refs.copy(), cells.key.copy()
+        held = refs > 0
+        owner = np.where(held, np.where(refs == 1, cells.holders, cells.taker), NOBODY).astype(np.int32)
+        full = key != 0
+        filled = np.where(full | (refs > 1), size, 0).astype(np.int32)
+        part = held & ~full & (refs == 1)
+        if self.facts.tables > 1:
+            filled[part] = size
+        elif part.any():
+            computed = self.sequences(step).tokens
+            tokens = computed[owner[part]] - cells.place[part] * size
+            filled[part] = np.clip(tokens, 0, size)
+        return State(step, refs, key, owner, cells.place.copy(), filled, cells.touched.copy(), cells.origin.copy())
+
+    def sequences(self, step: int) -> Sequences:
+        """Every sequence that had arrived while a step ran."""
+        end = int(self.steps["events"][step])
+        kind, sequence, row, tokens, since = (
+            self.events[name][:end] for name in ("kind", "sequence", "row", "tokens", "step")
+        )
+        known = sequence >= 0
+        count = int(sequence.max(initial=-1)) + 1
+        last = np.full(count, -1, np.int64)
+        last[sequence[known]] = np.flatnonzero(known)
+        there = last >= 0
+        status = np.full(count, Status.ENDED, np.int8)
+        status[there] = _STATUS_OF[kind[last[there]]]
+        computed = np.zeros(count, np.int64)
+        began = np.zeros(count, np.int64)
+        began[there] = since[last[there]]
+        rows = np.full(count, -1, np.int64)
+        rows[there] = row[last[there]]
+        running = (status == Status.PREFILL) | (status == Status.DECODE)
+        computed[running] = tokens[last[running]]
+        decoding = status == Status.DECODE
+        clock = self.steps["clock"]
+        computed[decoding] += clock[step] - clock[began[decoding]]
+        computed[decoding] = np.minimum(computed[decoding], self._ends[rows[decoding]] - 1)
+        return Sequences(status, rows, computed, began)
+
+    def tables(self, step: int, sequences: Sequence[int]) -> dict[int, Numbers]:
+        """The block tables of running sequences while a step ran, each in its own order.
+
+        Of a sequence with several tables, all of its blocks in the order in which it took them.
+        """
+        end = int(self.steps["entries"][step])
+        wanted = np.zeros(int(max(sequences, default=0)) + 1, bool)
+        wanted[list(sequences)] = True
+        first = self._opened(step, wanted)
+        who, block, event, place = (self.entries[name][first:end] for name in ("sequence", "block", "event", "place"))
+        mine = (who >= 0) & (who < len(wanted))
+        mine[mine] = wanted[who[mine]]
+        mine &= (event == Event.ALLOCATE) | (event == Event.HIT) | (event == Event.FREE)
+        places = np.flatnonzero(mine)
+        who, block, event, place = who[places], block[places], event[places], place[places]
+        # of all that a sequence did with a block the last thing counts: it has it, unless that was letting go
+        pair = who.astype(np.int64) * self.facts.blocks + block
+        _, last = np.unique(pair[::-1], return_index=True)
+        last = len(pair) - 1 - last
+        last = last[event[last] != Event.FREE]
+        order = last[np.lexsort((last, place[last], who[last]))]
+        who, block = who[order], block[order]
+        cuts = np.searchsorted(who, list(sequences)), np.searchsorted(who, list(sequences), "right")
+        return {sequence: block[a:b] for sequence, a, b in zip(sequences, *cuts, strict=True)}
+
+    def _opened(self, step: int, wanted: Numbers) -> int:
+        """The entry before which none of these sequences, which run, held anything."""
+        end = int(self.steps["events"][step])
+        kind, sequence, since = (self.events[name][:end] for name in ("kind", "sequence", "step"))
+        opens = np.flatnonzero((kind == Kind.OPEN) & (sequence < len(wanted)) & (sequence >= 0))
+        opens = opens[wanted[sequence[opens]]]
+        last = np.full(len(wanted), -1, np.int64)
+        last[sequence[opens]] = since[opens]
+        last = last[wanted]
+        if len(last) == 0 or (last < 0).any():  # a branch opens with its parent
+            return 0
+        began = int(last.min())
+        return int(self.steps["entries"][began - 1]) if began else 0
+
+    def holders(self, block: int, step: int) -> list[int]:
+        """The sequences that held a block while a step ran, who came first first."""
+        held: dict[int, int] = {}
+        for entry in self.of_block(block, step):
+            if entry.event in (Event.ALLOCATE, Event.HIT):
+                held[entry.sequence] = held.get(entry.sequence, 0) + 1
+            elif entry.event == Event.FREE:
+                held[entry.sequence] = held.get(entry.sequence, 0) - 1
+        return [sequence for sequence, times in held.items() if times > 0]
+
+    def of_block(self, block: int, step: int | None = None) -> list[BlockEntry]:
+        """What happened to a block, up to a step or to the end, in order."""
+        end = len(self.entries) if step is None else int(self.steps["entries"][step])
+        places = np.flatnonzero(self.entries["block"][:end] == block)
+        columns = [
+            self.entries[name][places].tolist() for name in ("step", "event", "sequence", "key", "refs", "other")
+        ]
+        return [BlockEntry(s, Event(e), *rest) for s, e, *rest in zip(*columns, strict=True)]
+
+    def of_request(self, row: int, step: int | None = None) -> list[Moment]:
+        """What happened to a request and its branches, up to a step or to the end, in order."""
+        end = len(self.events) if step is None else int(self.steps["events"][step])
+        places = np.flatnonzero(self.events["row"][:end] == row)
+        columns = [self.events[name][places].tolist() for name in ("step", "t", "kind", "sequence", "tokens", "end")]
+        return [Moment(s, t / TICKS_PER_SECOND, Kind(kind), *rest) for s, t, kind, *rest in zip(*columns, strict=True)]
+
+    def chain(self, block: int, step: int, state: State | None = None) -> list[tuple[int, int]]:
+        """The prefix that a block's content ends: (block, key) of its sequence's table from the beginning to it.
+
+        Each key names all tokens up to the end of its block. Empty where nobody holds the block.
+        """
+        state = state or self.at(step)
+        owner = int(state.owner[block])
+        if owner < 0:
+            return [(block, int(state.key[block]))] if state.key[block] else []
+        table = self.tables(step, [owner])[owner]
+        places = np.flatnonzero(table == block)
+        if not len(places):
+            return []
+        return [(int(b), int(state.key[b])) for b in table[: places[0] + 1].tolist()]
+
+    def why_waits(self, sequence: int, step: int) -> str:
+        """Why a waiting sequence is not admitted in a step, in a sentence."""
+        sequences, steps, facts = self.sequences(step), self.steps, self.facts
+        if not 0 <= sequence < len(sequences.status):
+            return "It has not arrived yet."
+        status = Status(int(sequences.status[sequence]))
+        if status not in (Status.WAITING, Status.PREEMPTED):
+            return "It does not wait."
+        waits = np.isin(sequences.status, (Status.WAITING, Status.PREEMPTED))
+        back = int((sequences.status == Status.PREEMPTED).sum())
+        if status == Status.PREEMPTED:
+            ahead = int(((sequences.status == Status.PREEMPTED) & (np.arange(len(waits)) < sequence)).sum())
+            since = "It was preempted to make room, and goes to the front of the queue. "
+        else:
+            ahead = back + int((waits & (sequences.status == Status.WAITING))[:sequence].sum())
+            since = ""
+        if ahead and facts.queue == "fcfs":
+            return f"{since}{ahead} {'request is' if ahead == 1 else 'requests are'} before it in the queue."
+        if ahead:
+            since += f"The queue is served by {facts.queue}. "
+        running, used = int(steps["running"][step]), int(steps["scheduled_tokens"][step])
+        idle = int(steps["blocks_free"][step] + steps["blocks_cached"][step])
+        if running >= facts.max_num_seqs:
+            return f"{since}The batch is full: {running} run, and scheduler.max_num_seqs is {facts.max_num_seqs}."
+        if int(steps["preemptions"][step]):
+            return f"{since}Somebody had to give way in this step, so nobody is admitted."
+        if used >= facts.max_num_batched_tokens:
+            return f"{since}The step's budget of {facts.max_num_batched_tokens:,} tokens is spent."
+        prompt = self.prompt_of(self.row_of(sequence))
+        needs = -(-prompt // facts.block_size)
+        return (
+            f"{since}No blocks free: its prompt of {prompt:,} tokens fills {needs:,} blocks, less what it finds in the "
+            f"prefix cache; {idle:,} are free or idle."
+        )
+
+    def next(self, kind: str, step: int) -> int | None:
+        """The first step after `step` with an `eviction`, `preemption` or `hit`; None: there is none."""
+        steps = self._jump(kind)
+        place = int(np.searchsorted(steps, step, "right"))
+        return int(steps[place]) if place < len(steps) else None
+
+    def previous(self, kind: str, step: int) -> int | None:
+        """The last one before `step`."""
+        steps = self._jump(kind)
+        place = int(np.searchsorted(steps, step)) - 1
+        return int(steps[place]) if place >= 0 else None
+
+    def _jump(self, kind: str) -> Numbers:
+        known, steps = self._jumps.get(kind, (0, np.empty(0, np.int64)))
+        if known < len(self):
+            column = self.steps[JUMPS[kind]]
+            if kind == "eviction":
+                new = np.diff(column[max(known - 1, 0) :], prepend=0 if known == 0 else column[known - 1])
+                new = new[1:] if known else new
+            else:
+                new = column[known:]
+            steps = np.concatenate([steps, known + np.flatnonzero(new)])
+            self._jumps[kind] = len(self), steps
+        return steps
+
+    def seconds(self, step: int) -> float:
+        """When a step began."""
+        return float(self.steps["t"][step]) / TICKS_PER_SECOND
+
+    def step_at(self, seconds: float) -> int:
+        """The last step that had begun by then, or the first one."""
+        place = int(np.searchsorted(self.steps["t"], seconds * TICKS_PER_SECOND, "right")) - 1
+        return min(max(place, 0), max(len(self) - 1, 0))
+
+    def latencies(self, step: int) -> dict[str, Numbers]:
+        """Seconds of each request up to a step: `queue`, `ttft`, `e2e`, and the time `at` which each was known.
+
+        Each is two columns: [n, 2] at, seconds.
+        """
+        end = int(self.steps["events"][step])
+        kind, row, since, t = (self.events[name][:end] for name in ("kind", "row", "step", "t"))
+        arrival = np.full(max(self.facts.requests, int(row.max(initial=-1)) + 1), -1, np.int64)
+        came = kind == Kind.ARRIVE
+        arrival[row[came]] = t[came]
+        out: dict[str, Numbers] = {}
+        first = {"queue": Kind.OPEN, "ttft": Kind.DECODE, "e2e": Kind.END}
+        done = self.steps["t"] + self.steps["dt"]
+        for name, wanted in first.items():
+            places = np.flatnonzero(kind == wanted)
+            if name != "e2e":
+                _, once = np.unique(row[places], return_index=True)
+                places = np.sort(places[once])
+            else:
+                places = places[self.events["end"][:end][places] == 0]
+            at = t[places] if name != "ttft" else done[since[places]]
+            out[name] = np.stack([at, at - arrival[row[places]]], axis=1) / TICKS_PER_SECOND
+        return out
+
+
+def _room(array: Numbers, needed: int, fill: int) -> Numbers:
+    """The array, or a longer one with the same beginning."""
+    if needed <= len(array):
+        return array
+    longer = np.full(max(2 * len(array), needed), fill, array.dtype)
+    longer[: len(array)] = array
+    return longer
