@@ -84,4 +84,5 @@ def compare(
     else:
         print_comparison(comparison, shown, paired=len(experiment.settings) > 1)
         mention_constants(comparison, shown)
+        progress.mention_speed()
     return INCOMPLETE if print_troubles(comparison) else 0
