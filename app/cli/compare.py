@@ -90,5 +90,6 @@ def compare(
         else:
             print_comparison(comparison, shown, paired=len(experiment.settings) > 1)
             mention_constants(comparison, shown)
+            progress.mention_speed()
         report_comparison(folder, comparison, asked, quiet=as_json)
     return INCOMPLETE if print_troubles(comparison) else 0

@@ -1,6 +1,7 @@
 """What the commands of experiments have in common: options, progress, and tables."""
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,7 +117,9 @@ class Progress:
     def __init__(self, *, quiet: bool, kept: bool) -> None:
         self._quiet = quiet
         self._kept = kept
-        self._wanted = self._there = 0
+        self._wanted = self._there = self._stored = 0
+        self._cpu_s = 0.0
+        self._begun = time.monotonic()
         self._lines: dict[str, Any] = {}
 
     @contextmanager
@@ -150,18 +153,27 @@ class Progress:
         """See `Watcher`."""
         self._wanted += total
         self._there += kept
+        self._stored += kept
         note = f"{self._there:,} from the store" if kept == self._there and kept else ""
         self._bar.update(self._all, total=self._wanted, completed=self._there, note=note)
 
     def finished(self, worker: str, cpu_s: float) -> None:
         """See `Watcher`."""
         self._there += 1
+        self._cpu_s += cpu_s
         self._bar.advance(self._all)
         if worker not in self._lines:
             self._lines[worker] = [self._bar.add_task(worker, total=None, note=""), 0, 0.0]
         line = self._lines[worker]
         line[1:] = line[1] + 1, line[2] + cpu_s
         self._bar.update(line[0], completed=line[1], note=f"{line[2]:.1f} CPU s")
+
+    def mention_speed(self) -> None:
+        """Say how many runs were done how quickly, the start of the workers included."""
+        done, wall_s = self._there - self._stored, time.monotonic() - self._begun
+        stored = f"{self._stored:,} runs from the store" if self._stored else ""
+        work = f"{done:,} runs in {wall_s:.1f} s, {self._cpu_s:.1f} CPU s of work: {self._cpu_s / wall_s:.1f} at a time"
+        mention(", ".join(text for text in (stored, work if done else "") if text))
 
     def retried(self, runs: int) -> None:
         """See `Watcher`."""

@@ -50,10 +50,7 @@ def hits(
     from simcore.study import choose, read_stream, study
     from simcore.study.play import columns_of
 
-    own = policy, admission
     policy, admission = named("memory.eviction", policy), named("memory.admission", admission)
-    if jobs > 1 and own != (policy, admission):
-        raise InputError(f"--jobs is {jobs}, but a policy from a file runs in this process: it must be 1")
     policies, sizes, orders = choose(EVICTION, policy), capacities_of(capacity), orders_of(order)
     refusers = choose(ADMISSION, admission)
     if len(refusers) > 1:

@@ -128,7 +128,8 @@ def sweep(
         if as_json:
             typer.echo(json.dumps(_rates_document(experiment, conditions, found), indent=2))
         else:
-            _print_rates(experiment, conditions, found)
+            _print_rates(conditions, found)
+            progress.mention_speed()
         return 0
     with report_folder(out, experiment.scenario.name, force=force) as folder:
         with progress.shown():
@@ -139,6 +140,7 @@ def sweep(
         else:
             print_comparison(comparison, shown, paired=experiment.baseline is not None)
             mention_constants(comparison, shown)
+            progress.mention_speed()
         report_comparison(folder, comparison, asked, quiet=as_json)
     return INCOMPLETE if print_troubles(comparison) else 0
 
@@ -158,7 +160,7 @@ def _rates_document(experiment: "Experiment", conditions: "list[Condition]", fou
     return {**describe(experiment), "until": [str(condition) for condition in conditions], "rates": rates}
 
 
-def _print_rates(experiment: "Experiment", conditions: "list[Condition]", found: "list[Goodput]") -> None:
+def _print_rates(conditions: "list[Condition]", found: "list[Goodput]") -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Column, Table

@@ -89,7 +89,10 @@ def _batch(tasks: Sequence[Task], jobs: int, begun: Path) -> Generator[Outcome, 
     except BrokenProcessPool:
         pass
     finally:
-        executor.shutdown(wait=True, kill_workers=not ended)
+        if not ended:  # loky can end them too, but its thread may then trip over a run that has just ended
+            for process in list(executor._processes.values()):
+                process.terminate()
+        executor.shutdown(wait=True)
 
 
 def _mark_and_play(task: Task, mark: Path) -> Outcome:

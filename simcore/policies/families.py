@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Iterable
 from dataclasses import Field
 from functools import cache
 from hashlib import sha256
@@ -67,6 +68,13 @@ def load_policies(file: Path) -> list[type[Policy]]:
         except InputError as error:
             raise InputError(f"{file}: {error}") from None
     return chosen
+
+
+def files_of(policies: Iterable[object]) -> list[Path]:
+    """The files that some policies were loaded from, which another process has to load before it knows them."""
+    modules = {type(policy).__module__ for policy in policies}
+    files = [getattr(sys.modules[name], "__file__", None) for name in sorted(modules) if name.startswith(_MODULE)]
+    return [Path(file) for file in files if file]
 
 
 def blame(error: BaseException) -> str | None:

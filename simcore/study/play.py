@@ -14,6 +14,7 @@ from simcore.errors import InputError
 from simcore.policies.admission import ADMISSION, Admission
 from simcore.policies.eviction import EVICTION, Eviction, EvictionOrder, Setting, Use
 from simcore.policies.eviction.base import NEVER_AGAIN
+from simcore.policies.families import files_of
 from simcore.study.policies import choose, label
 from simcore.study.stream import FORWARD, TAIL_FIRST, Stream, read_stream, stream_of
 from simcore.study.workers import each
@@ -116,7 +117,7 @@ def study(
         for capacity in dict.fromkeys(capacities)
         for order in stream.orders(orders)
     ]
-    return each(Play, stream, cases, jobs)
+    return each(Play, stream, cases, jobs, files_of([*policies, admission]))
 
 
 class Play:

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any, TypeVar
+
+from simcore.policies.families import load_policies
 
 Shared = TypeVar("Shared")
 Task = TypeVar("Task")
@@ -17,23 +20,32 @@ _worker: Callable[[Any], Any]
 
 
 def each(
-    make: Callable[[Shared], Callable[[Task], Result]], shared: Shared, tasks: Sequence[Task], jobs: int
+    make: Callable[[Shared], Callable[[Task], Result]],
+    shared: Shared,
+    tasks: Sequence[Task],
+    jobs: int,
+    policies: Sequence[Path] = (),
 ) -> Iterator[Result]:
     """The results of `make(shared)` for each task, in their order; each of `jobs` processes makes it once.
 
-    All that goes to and from the processes has to be picklable. They end when the iterator is closed or fails.
+    All that goes to and from the processes has to be picklable; they run the files of `policies` first. They end when
+    the iterator is closed or fails.
     """
     if min(jobs, len(tasks)) <= 1:
         return map(make(shared), tasks)
-    return _in_processes(make, shared, tasks, min(jobs, len(tasks)))
+    return _in_processes(make, shared, tasks, min(jobs, len(tasks)), policies)
 
 
 def _in_processes(
-    make: Callable[[Shared], Callable[[Task], Result]], shared: Shared, tasks: Sequence[Task], jobs: int
+    make: Callable[[Shared], Callable[[Task], Result]],
+    shared: Shared,
+    tasks: Sequence[Task],
+    jobs: int,
+    policies: Sequence[Path],
 ) -> Iterator[Result]:
     others = set(multiprocessing.active_children())
     # A forked process may inherit a lock that a thread of polars holds; a spawned one starts afresh.
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin, (make, shared))
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin, (make, shared, policies))
     try:
         with interrupts_wait():
             results = [pool.submit(_work, task) for task in tasks]
@@ -64,9 +76,11 @@ def interrupts_wait() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin(make: Callable[[Shared], Callable[[Any], Any]], shared: Shared) -> None:
+def _begin(make: Callable[[Shared], Callable[[Any], Any]], shared: Shared, policies: Sequence[Path]) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for file in policies:
+        load_policies(file)
     _worker = make(shared)
 
 

@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 
 from app.cli import main
+from tests.policies.conftest import _no_policy_stays
+
+__all__ = ["_no_policy_stays"]
 
 ROOT = Path(__file__).parents[2]
 TRACES = ROOT / "tests" / "data" / "traces"
@@ -163,6 +166,16 @@ def test_a_capacity_is_needed(folder: Path, said: Said) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_policy_from_a_file_in_several_processes(folder: Path, said: Said) -> None:
+    rows = []
+    for jobs in ("1", "2"):
+        policy = f"lru,{ROOT / 'examples' / 'my_policy.py'}"
+        assert main(["hits", "ids", "--capacity", "1,2", "--policy", policy, "--jobs", jobs, "--json"]) == 0
+        rows.append(json.loads(said()[0]))
+    assert [row["policy"] for row in rows[1]] == ["lru", "lru", "least-hit", "least-hit"]
+    assert rows[0] == rows[1]
+
+
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_interrupted(jobs: str, tmp_path: Path) -> None:
     """Ctrl+C, which all processes of a terminal hear: nothing is left, and one sentence is said."""
