@@ -220,7 +220,7 @@ def test_the_page_is_for_all_eyes(html: str) -> None:
     assert "prefers-color-scheme:dark" in html
     assert "@media print" in html
     inside = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
-    assert set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", inside)) <= {"#46085c", "#21918c", "#fde725"}
+    assert set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", inside)) <= {"#414487", "#21918c", "#fde725"}
     assert {"var(--ink)", "var(--c0)", "var(--c1)"} <= set(re.findall(r"var\(--\w+\)", inside))
     assert all(each.get("scope") == "col" for each in page.all("th"))
 

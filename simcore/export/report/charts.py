@@ -27,7 +27,7 @@ WASTE = {
 }
 LEVELS = ("free", "cached, held by nobody", "held by one sequence", "shared by several")
 """States of a block, 0 to 3."""
-VIRIDIS = ("#46085c", "#21918c", "#fde725")
+VIRIDIS = ("#414487", "#21918c", "#fde725")
 """Of the last three: from matplotlib's viridis, which is told apart with any eyes, and in gray."""
 BRIEF = (0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 """Quantiles of a distribution in a short table."""
