@@ -13,6 +13,7 @@ from app.cli import (
     generate,
     hits,
     overlay,
+    plan,
     policies,
     scenario,
     simulate,
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.command("simulate")(simulate.simulate)
 app.command("validate")(validate.validate)
 app.command("calibrate")(calibrate.calibrate)
+app.command("plan")(plan.plan)
 app.command("overlay")(overlay.overlay)
 app.command("accuracy")(accuracy.accuracy)
 app.command("generate")(generate.generate)
