@@ -204,10 +204,10 @@ class RooflineTimer:
 class CalibratedTimer:
     """As long as steps took on a real engine: see `Calibration`."""
 
-    __slots__ = ("_calibration", "_seconds", "_slopes", "_tokens")
+    __slots__ = ("_seconds", "_slopes", "_tokens", "calibration")
 
     def __init__(self, calibration: Calibration) -> None:
-        self._calibration = calibration
+        self.calibration = calibration
         self._tokens, self._seconds = calibration.tokens, calibration.seconds
         knots = list(zip(self._tokens, self._seconds, strict=True))
         self._slopes = [(upper - lower) / (more - fewer) for (fewer, lower), (more, upper) in pairwise(knots)] or [0.0]
@@ -216,7 +216,7 @@ class CalibratedTimer:
         """See `StepTimer.ticks`. Beyond the table its last line goes on."""
         if not tokens:
             return 0
-        known = self._calibration
+        known = self.calibration
         place = min(bisect_right(self._tokens, tokens), len(self._slopes)) - 1
         seconds = self._seconds[place] + (tokens - self._tokens[place]) * self._slopes[place]
         decode_keys = context - chunks.context  # one query each: as many pairs
@@ -231,7 +231,7 @@ class CalibratedTimer:
 
     def move_ticks(self, copies: int, swaps: int) -> Tick:
         """See `StepTimer.move_ticks`."""
-        return to_ticks(self._calibration.per_copied_block * copies + self._calibration.per_swapped_block * swaps)
+        return to_ticks(self.calibration.per_copied_block * copies + self.calibration.per_swapped_block * swaps)
 
 
 def _check(model: Model, hardware: Hardware) -> None:

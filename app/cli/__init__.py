@@ -17,6 +17,7 @@ from app.cli import (
     hits,
     memory,
     overlay,
+    plan,
     policies,
     report,
     reproduce,
@@ -44,6 +45,7 @@ app.command("simulate")(simulate.simulate)
 app.command("report")(report.report)
 app.command("validate")(validate.validate)
 app.command("calibrate")(calibrate.calibrate)
+app.command("plan")(plan.plan)
 app.command("overlay")(overlay.overlay)
 app.command("accuracy")(accuracy.accuracy)
 app.command("generate")(generate.generate)

@@ -123,7 +123,7 @@ def _calibrate_to(
     if scrape is not None and (scrape.hit_share or 0) > 0.01:
         mention(
             f"warning: the server hit {scrape.hit_share:.1%} of the tokens it looked up, and the benchmark does not "
-            "say which; prompts are simulated as if they had nothing in common",
+            "say which; prompts are simulated as if only preempted requests found their own tokens again",
             err=True,
         )
     with replacing(out) as file:

@@ -177,6 +177,7 @@ TRACES = {
 POOL = "memory.blocks is missing; it can be derived from hardware.preset or hardware.memory"
 EMPTY = f"Invalid value for '{{}}': a path must not be empty{HELP}"
 BELONGS = "belongs to the results in {}; choose another file for --steps"
+PLAN = ["plan", "--model", "gpt2", "--hardware", "l4"]
 COMMANDS: list[tuple[list[str], str]] = [
     # the command line itself
     ([""], f"No such command ''{HELP}"),
@@ -377,6 +378,15 @@ COMMANDS: list[tuple[list[str], str]] = [
      "replace the results in it with --force"),
     (["sweep", "good.toml", "--until", "e2e.p99 < 2s", "--out", "new"], "--out writes a comparison, and --until finds "
      "a rate; leave one of them out"),
+    # plan
+    ([*PLAN, "--workload", "9:9", "--slo", "ttft<1s"], "a limit must be one of ttft, tpot, itl, e2e, queue, a dot, one "
+     'of mean, p50, p90, p99, < and a time, as in ttft.p99<0.5s, not "ttft<1s"'),
+    ([*PLAN, "--workload", "cha", "--slo", "ttft.p99<1s"], '--workload: no scenario preset is called "cha"; did you '
+     'mean "chat"?'),
+    ([*PLAN, "--workload", "9:9", "--slo", "ttft.p99<1s", "--calibration", "none.toml"],
+     f"{{here}}/none.toml: {MISSING}"),
+    ([*PLAN, "--workload", "number.csv", "--slo", "ttft.p99<1s"], "{here}/number.csv, line 2: GeneratedTokens must be "
+     'a whole number from 0 to 2147483647, not "x"'),
     # benchmark
     (["benchmark", "simulate", "--runs", "0"], "Invalid value for '--runs': Input should be greater than or equal to "
      f"1{HELP}"),

@@ -41,7 +41,7 @@ def test_another_model_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(argv) == 0
     text = capsys.readouterr().out
     line = next(line for line in text.splitlines() if line.strip().startswith("itl.p50"))
-    assert "+3" in line.split()[-1], "50 ms in place of 13"
+    assert "+28" in line.split()[-1], "50 ms in place of 13"
     assert "calibrat" not in text
 
 

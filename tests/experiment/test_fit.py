@@ -72,6 +72,30 @@ def test_another_load_is_predicted(tmp_path: Path) -> None:
     assert abs(held_out["tpot", "mean"] or 0) < 0.05
 
 
+def test_two_rates_tell_more(tmp_path: Path) -> None:
+    loads = [scenario(requests=200), scenario("workload.arrivals.rate=12.0", "seed=3", requests=200)]
+    files = [tmp_path / "6.json", tmp_path / "12.json"]
+    benches = [
+        read_benchmark(write_benchmark(serve(load), file, jitter=0.001))
+        for load, file in zip(loads, files, strict=True)
+    ]
+    found = fit(scenario(), benches)
+    assert worst(found) < 0.02
+    assert found.names == [str(file) for file in files]
+
+
+def test_clients_who_wait_for_their_answers(tmp_path: Path) -> None:
+    """An older benchmark does not say when it sent what; so many clients do, one request after another."""
+    users = 'workload.arrivals={process="closed-loop",users=16,think={distribution="fixed",seconds=0}}'
+    path = write_benchmark(serve(scenario(users, requests=200)), tmp_path / "bench.json", jitter=0.001)
+    document = json.loads(path.read_text())
+    del document["start_times"]
+    path.write_text(json.dumps(document | {"request_rate": "inf", "max_concurrency": 16}))
+    found = fit(scenario(), [read_benchmark(path)])
+    assert worst(found) < 0.12
+    assert found.held_out_error < 0.15
+
+
 def test_too_few_requests(tmp_path: Path) -> None:
     bench = read_benchmark(write_benchmark(serve(scenario(requests=9)), tmp_path / "bench.json"))
     with pytest.raises(InputError, match="has 9 requests, and 10 are needed to fit to some and test on others"):
