@@ -7,7 +7,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QObject, Qt, QTimer, Signal
 from PySide6.QtWidgets import QWidget
 
 from app.desktop.transport import Progress, Session, State
@@ -16,7 +16,7 @@ from app.jobs.live import LiveRun, Pace, RunState
 from simcore.scenario import Scenario
 from simcore.ticks import TICKS_PER_SECOND
 
-FRAME_MS = 33
+FRAME_MS = 30
 PROGRESS_EVERY = 0.2
 """s between two signals of progress"""
 _STATES: dict[RunState, State] = {
@@ -57,6 +57,7 @@ class LiveSession(Session):
         self._next_progress = 0.0
         self._drawn = (-1, -1, -1)
         self._timer = QTimer(self)
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.setInterval(FRAME_MS)
         self._timer.timeout.connect(self._tick)
 

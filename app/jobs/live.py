@@ -1,6 +1,6 @@
 """One run in a process of its own: it can be paused, stepped, paced and stopped, and watched all the while.
 
-What happens goes to files (`app.jobs.spool`) at most 30 times a second, and where the run stands to memory that is
+What happens goes to files (`app.jobs.spool`) at most 60 times a second, and where the run stands to memory that is
 shared (`app.jobs.snapshots`). Orders go to the worker through a pipe, and what it has to say comes back.
 """
 
@@ -25,7 +25,7 @@ from simcore.scenario import Scenario
 from simcore.serving.plan import StepPlan
 from simcore.ticks import TICKS_PER_SECOND, Tick, to_ticks
 
-PUBLISH_EVERY = 1 / 30
+PUBLISH_EVERY = 1 / 60
 """s between two snapshots"""
 LOOK_EVERY = 0.01
 """s between two looks for orders, at full speed"""
