@@ -1,8 +1,9 @@
 # Linux and macOS (GNU make 3.81 or later); README.md has the same for Windows.
-#   make run      start the program
+#   make run      open the window, or run the default scenario where there is no screen
 #   make test     run all checks
 #   make lint     only style and import directions
 #   make types    only mypy
+#   make screenshots  pictures of every page, into build/screenshots
 #   make clean    remove what was made here
 #   make PYTHON=python3.12 test    with that Python; .venv is made anew if it has another
 
@@ -12,7 +13,7 @@ BIN = $(VENV)/bin
 # One stamp for each interpreter and each set of packages, so that a second run starts at once.
 READY = $(VENV)/ready$(if $(PYTHON),-$(subst /,_,$(PYTHON)))
 
-.PHONY: help run test lint types clean
+.PHONY: help run test lint types screenshots clean
 .NOTPARALLEL:
 
 help:
@@ -31,6 +32,9 @@ lint: $(READY)-test
 
 types: $(READY)-test
 	$(BIN)/mypy
+
+screenshots: $(READY)-test
+	$(BIN)/python scripts/screenshots.py build/screenshots
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
