@@ -121,6 +121,7 @@ def _run(file: Path | None, theme_name: str | None, page: str) -> int:
         window.use_theme(theme_name)
     window.show_page(page) or window.show_page("home")
     window.show()
+    window.activateWindow()  # where no window manager does, keys would go nowhere
     # Python sees Ctrl+C only when it runs, and this lets it run twice a second.
     signal.signal(signal.SIGINT, lambda *_: window.close())
     waker = QTimer(window)
