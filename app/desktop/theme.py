@@ -310,6 +310,7 @@ QPushButton:disabled, QPushButton[role="primary"]:disabled {{
   background: {raised}; color: {muted}; border-color: {border};
 }}
 QToolButton {{ background: transparent; border: 1px solid transparent; border-radius: 6px; padding: 5px; }}
+QToolButton[role="field"] {{ background: {raised}; border: 1px solid {border}; padding: 5px 7px; }}
 QToolButton:checked {{ background: {raised}; }}
 QToolButton::menu-indicator {{ image: none; }}
 QLineEdit, QComboBox, QAbstractSpinBox, QPlainTextEdit {{
