@@ -335,8 +335,8 @@ class Scatter(Series):
     def set(self, x: ArrayLike, y: ArrayLike, data: Sequence[object] | None = None) -> None:
         """x and y [points]; `data` [points] is what `item.sigClicked` tells of a point."""
         self.x, self.y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-        drawn = [_log(values) if power else values for values, power in zip((self.x, self.y), self.chart.powers, strict=True)]
-        self.item.setData(*drawn, data=data)  # unlike lines, points are not told of axes in powers of ten
+        x, y = (_log(v) if power else v for v, power in zip((self.x, self.y), self.chart.powers, strict=True))
+        self.item.setData(x, y, data=data)  # unlike lines, points are not told of axes in powers of ten
         self.chart.touched()
 
     def dress(self) -> None:
@@ -576,6 +576,11 @@ class Chart(QFrame):
         self.button.setAccessibleName(f"Export {title}")
         self.place_legend()
 
+    def tools(self, *widgets: QWidget) -> None:
+        """Put fields into its head, before the button."""
+        for widget in widgets:
+            self._top.insertWidget(self._top.count() - 1, widget)
+
     def label(self, *, x: str | None = None, y: str | None = None) -> None:
         """Other names of the axes."""
         if x is not None:
@@ -589,10 +594,9 @@ class Chart(QFrame):
         """Ticks of an axis at whole numbers alone: there is no half a block."""
         for side in sides:
             axis = self.plot.getAxis(side)
-            spacing = type(axis).tickSpacing
             axis.tickSpacing = lambda low, high, size, axis=axis: [
-                (max(round(each), 1), start) for each, start in spacing(axis, low, high, size)
-            ][:1]
+                (max(round(each), 1), start) for each, start in type(axis).tickSpacing(axis, low, high, size)[:1]
+            ]
 
     def _padding(self, axis: int) -> float:
         """Room above; at the sides only beside points, which would be cut."""

@@ -1,4 +1,4 @@
-"""A table of words and numbers that a page fills: aligned by column, in the theme's colours, never in the Tab key's way."""
+"""A table of words and numbers that a page fills: aligned by column, in the theme's colours, passed by Tab."""
 
 from collections.abc import Sequence
 

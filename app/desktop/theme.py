@@ -374,7 +374,7 @@ QComboBox::down-arrow {{ image: url({down}); width: 12px; height: 12px; }}
 QHeaderView::section {{
   background: {surface}; color: {muted}; border: none; border-bottom: 1px solid {border}; padding: 6px 8px;
 }}
-QTableView::item {{ padding: 0 8px; }}
+QTableView::item {{ padding: 3px 8px; }}
 QHeaderView::section:vertical {{ border: none; }}
 QTableCornerButton::section {{ background: {surface}; border: none; }}
 QScrollBar:vertical {{ background: transparent; width: 10px; margin: 0; }}

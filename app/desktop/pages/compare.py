@@ -166,7 +166,7 @@ class Compare(Page):
     # The question
 
     def _question(self) -> QWidget:
-        card = QFrame()
+        card = self.card = QFrame()
         card.setProperty("role", "card")
         card.setMinimumWidth(280)
         box = QVBoxLayout(card)
@@ -340,6 +340,7 @@ class Compare(Page):
         self.cdf = Chart("Distribution over the requests", "s", "share", about="Over the requests of all replications.")
         self.tabs = QTabWidget()
         self.tabs.setAccessibleName("Charts")
+        self.tabs.tabBar().setAccessibleName("Charts")
         self.tabs.addTab(self.trade, "Trade-off")
         self.tabs.addTab(self.cdf, "Distribution")
         self.table = Sheet(COLUMNS, "Every setting against its baseline", right=(1, 2), stretch=(3,))

@@ -13,7 +13,6 @@ from PySide6.QtWidgets import (
     QFrame,
     QGridLayout,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QListWidget,
     QListWidgetItem,
@@ -21,8 +20,6 @@ from PySide6.QtWidgets import (
     QPushButton,
     QSplitter,
     QStackedWidget,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
@@ -33,6 +30,7 @@ from app.desktop.charts import Chart, number
 from app.desktop.dialogs import complain
 from app.desktop.figure import Figure
 from app.desktop.pages.base import Context, Page
+from app.desktop.sheet import Sheet
 from app.desktop.tasks import Task
 from app.jobs.results import Report, export_table, read_report
 from simcore.errors import InputError
@@ -60,20 +58,9 @@ class ReportView(QWidget):
         self.latency = Chart("Latencies", "", "s", about="Percentiles over the requests that came to have one.")
         self.bars = {name: self.latency.bars(name) for name in PERCENTILES}
         self.charts = (self.memory, self.queue, self.hits, self.latency)
-        self.table = QTableWidget(0, 2)
-        self.table.setAccessibleName("All numbers")
-        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.table.setShowGrid(False)
-        self.table.verticalHeader().hide()
-        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        self.table = Sheet(("number", "value"), "All numbers", right=(1,), stretch=(0,))
         self.table.setMinimumWidth(180)
         self.table.verticalHeader().setDefaultSectionSize(26)
-        for column, (name, side) in enumerate(
-            (("number", Qt.AlignmentFlag.AlignLeft), ("value", Qt.AlignmentFlag.AlignRight))
-        ):
-            head = QTableWidgetItem(name)
-            head.setTextAlignment(side | Qt.AlignmentFlag.AlignVCenter)
-            self.table.setHorizontalHeaderItem(column, head)
         top = QHBoxLayout()
         top.setSpacing(10)
         for figure in self.figures.values():
@@ -115,10 +102,8 @@ class ReportView(QWidget):
             bars.set(names, [told[f"{name}.{percentile}"] for name in names])
         self.table.setRowCount(len(told))
         for row, (name, value) in enumerate(told.items()):
-            self.table.setItem(row, 0, QTableWidgetItem(name))
-            cell = QTableWidgetItem(_text(value))
-            cell.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-            self.table.setItem(row, 1, cell)
+            self.table.put(row, 0, name)
+            self.table.put(row, 1, _text(value))
 
 
 class Reports(Page):
@@ -253,6 +238,7 @@ class Reports(Page):
         self._task = None
         self.report = None
         self.empty.setText(sentence)
+        self.context.window.say("")
         self.right.setCurrentIndex(0)
 
     def _show(self, report: Report) -> None:
@@ -271,6 +257,7 @@ class Reports(Page):
         self.sub.setText(", ".join(part for part in told if part))
         self.view.show_report(report)
         self.right.setCurrentIndex(1)
+        self.context.window.say(f"{report.path.name} is open")
         self.open_scenario.setEnabled((report.path / "scenario.toml").exists())
         for name, action in self._table_actions.items():
             action.setEnabled((report.path / f"{name}.parquet").exists())
@@ -324,6 +311,8 @@ class Reports(Page):
 
     def _dress(self) -> None:
         self.add.setIcon(theme.icon("folder", "muted"))
+        for row in range(self.list.count()):
+            self.list.item(row).setIcon(theme.icon("reports", "muted"))
         self.export.setIcon(theme.icon("export", "on_accent"))
         self.open_scenario.setIcon(theme.icon("open", "muted"))
 
