@@ -69,7 +69,7 @@ def main() -> None:
         page.choose_block(int(page.state.refs[1:].argmax()) + 1)  # the one that most requests share
 
     def compare(page: Any) -> None:
-        page.replications.setValue(5)
+        page.replications.setValue(12)
         page.keep.setChecked(False)
         page.toggle()
         wait(PATIENCE, lambda: page.comparison is not None)
@@ -85,8 +85,8 @@ def main() -> None:
         page.model.setCurrentText("llama-3-8b")
         page.hardware.setCurrentText("a100-80gb")
         page.longest.put(8192)
-        page.tokens.put(1500)
-        page.batch.put(16)
+        page.tokens.put(3000)
+        page.batch.put(64)
 
     def attention(page: Any) -> None:
         page.tabs.setCurrentWidget(page.attention)

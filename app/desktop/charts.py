@@ -400,6 +400,7 @@ class Heatmap(Series):
         self.bar.axis.setStyle(hideOverlappingLabels=True)  # rather none at the ends than half of one
         chart.plot.getViewBox().suggestPadding = lambda axis: 0.0
         chart.whole("bottom", "left")
+        chart.plot.getAxis("left").setStyle(hideOverlappingLabels=True)
         self.dress()
 
     def set(self, matrix: ArrayLike, levels: tuple[float, float] | None = None) -> None:
@@ -712,6 +713,7 @@ class Chart(QFrame):
             self._box.removeWidget(self.key)
             self._top.insertWidget(2, self.key, 100)
         self.key.left = below
+        self.key.take_lines(self.width() - 24 if below else 0)
 
     def _hover(self, position: QPointF) -> None:
         box = self.plot.getViewBox()
@@ -906,7 +908,7 @@ class _Legend(QWidget):
         super().__init__(chart)
         self.chart = chart
         self.left = False
-        self.setMinimumHeight(24)
+        self.setFixedHeight(24)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def entries(self) -> list[tuple[str, QColor, str, Qt.PenStyle]]:
@@ -917,6 +919,24 @@ class _Legend(QWidget):
         """Its width in points."""
         metrics = QFontMetricsF(theme.font(9))
         return sum(_mark_width(swatch) + metrics.horizontalAdvance(name) + 14 for name, _, swatch, _ in self.entries())
+
+    def take_lines(self, width: float) -> None:
+        """As many as its names need in such a width; 0: one."""
+        lines = 1 + max((line for *_, line in self._flow(width)), default=0) if width else 1
+        self.setFixedHeight(24 + 20 * (lines - 1))
+
+    def _flow(self, width: float) -> list[tuple[float, int]]:
+        """Where each name begins, from the left, and in which line."""
+        metrics = QFontMetricsF(theme.font(9))
+        places: list[tuple[float, int]] = []
+        x, line = 0.0, 0
+        for name, _, swatch, _ in self.entries():
+            taken = _mark_width(swatch) + metrics.horizontalAdvance(name) + 14
+            if x and x + taken - 14 > width:
+                x, line = 0.0, line + 1
+            places.append((x, line))
+            x += taken
+        return places
 
     def refresh(self) -> None:
         """There are other series, or other colours."""
@@ -940,9 +960,10 @@ class _Legend(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setFont(theme.font(9))
         metrics = QFontMetricsF(theme.font(9))
-        x = area.left() if self.left else area.right() - self.needed() + 8
-        y = area.center().y()
-        for name, hue, swatch, dash in self.entries():
+        begin = area.left() if self.left else area.right() - self.needed() + 8
+        places = self._flow(area.width() if self.left else math.inf)
+        for (name, hue, swatch, dash), (left, line) in zip(self.entries(), places, strict=True):
+            x, y = begin + left, area.top() + 12 + 20 * line
             if swatch == "line":
                 painter.setPen(QPen(hue, 2, dash))
                 painter.drawLine(QPointF(x, y), QPointF(x + 17, y))
@@ -954,9 +975,8 @@ class _Legend(QWidget):
             x += _mark_width(swatch)
             painter.setPen(theme.colour("muted"))
             width = metrics.horizontalAdvance(name)
-            room = QRectF(x, area.top(), width + 4, area.height())
+            room = QRectF(x, y - 12, width + 4, 24)
             painter.drawText(room, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, name)
-            x += width + 14
         painter.restore()
 
 

@@ -371,8 +371,9 @@ QCheckBox::indicator {{
 QCheckBox::indicator:checked {{ background: {accent}; border-color: {accent}; image: url({check}); }}
 QCheckBox::indicator:focus {{ border: 2px solid {text}; }}
 QComboBox::down-arrow {{ image: url({down}); width: 12px; height: 12px; }}
+QHeaderView {{ background: {surface}; border: none; }}
 QHeaderView::section {{
-  background: {surface}; color: {muted}; border: none; border-bottom: 1px solid {border}; padding: 6px 8px;
+  background: {surface}; color: {muted}; border: none; border-bottom: 1px solid {border}; padding: 6px 11px;
 }}
 QTableView::item {{ padding: 3px 8px; }}
 QHeaderView::section:vertical {{ border: none; }}

@@ -137,7 +137,7 @@ class Calculator(Page):
     def _controls(self) -> QWidget:
         inner = QWidget()
         box = QVBoxLayout(inner)
-        box.setContentsMargins(0, 0, 8, 0)
+        box.setContentsMargins(0, 0, 6, 0)
         box.setSpacing(12)
         self.model = self._combo(box, "Model", preset_names("models"), FIRST_MODEL)
         self.format = self._combo(box, "Keys and values as", FORMATS, FORMATS[0])
@@ -239,7 +239,7 @@ class Calculator(Page):
     # The answers
 
     def _answers(self) -> QWidget:
-        names = ("Reserved", "In pages", "Saved", "Blocks", "Wasted in pages", "Users held")
+        names = ("Reserved", "In pages", "Saved", "Blocks", "Page waste", "Users held")
         self.figures = {name: Figure(name) for name in names}
         cards = QHBoxLayout()
         cards.setSpacing(10)
@@ -343,7 +343,7 @@ class Calculator(Page):
         used, blocks = result["blocks_used"], result["num_blocks"]
         self.figures["Blocks"].tell(f"{used:,}", f"of {blocks:,}: {result['utilization_percent']:.2f}%")
         waste = result["requests"][0]
-        self.figures["Wasted in pages"].tell(f"{waste['wasted_percent']:.1f}%", f"{waste['wasted_tokens']} tokens each")
+        self.figures["Page waste"].tell(f"{waste['wasted_percent']:.1f}%", f"{waste['wasted_tokens']} tokens each")
         users = served["users"] if served else None
         self.figures["Users held"].tell(
             "-" if users is None else f"{users:,}",

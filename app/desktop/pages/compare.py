@@ -168,7 +168,7 @@ class Compare(Page):
     def _question(self) -> QWidget:
         card = self.card = QFrame()
         card.setProperty("role", "card")
-        card.setMinimumWidth(280)
+        card.setMinimumWidth(250)
         box = QVBoxLayout(card)
         box.setContentsMargins(14, 10, 14, 14)
         box.setSpacing(8)
@@ -216,6 +216,7 @@ class Compare(Page):
             widget.setSizePolicy(widget.sizePolicy().Policy.Ignored, widget.sizePolicy().verticalPolicy())
             form.addWidget(label, row, 0)
             form.addWidget(widget, row, 1)
+        self.replications.lineEdit().setAccessibleName("Replications")
         box.addLayout(form)
         box.addWidget(self.keep)
         self.replications.valueChanged.connect(self.asked_anew)
@@ -352,6 +353,7 @@ class Compare(Page):
         progress = QHBoxLayout()
         progress.addWidget(self.status, 1)
         progress.addWidget(self.bar, 1)
+        progress.addWidget(self.export)
         choice = QHBoxLayout()
         choice.setSpacing(8)
         for text, widget in (("Metric", self.chosen), ("Trade-off of", self.across), ("and", self.upward)):
@@ -359,8 +361,6 @@ class Compare(Page):
             label.setBuddy(widget)
             choice.addWidget(label)
             choice.addWidget(widget, 1)
-        choice.addSpacing(12)
-        choice.addWidget(self.export)
         grid = QGridLayout()
         grid.setSpacing(10)
         grid.addWidget(self.means, 0, 0)
@@ -475,8 +475,8 @@ class Compare(Page):
         intervals = list(comparison.intervals(metric).iter_rows(named=True))
         known = [row for row in intervals if row["mean"] is not None]
         self._bars = [comparison.experiment.settings[row["setting"]] for row in known]
-        self.means.rename(f"Mean {_with_unit(metric)}")
-        self.means.label(y=_with_unit(metric))
+        self.means.rename(_with_unit(metric))
+        self.means.label(y="mean")
         steady = bool(known) and all(row["steady"] for row in known)
         ends = [[row[end] for row in known] for end in ("low", "high")] if steady else (None, None)
         self.mean_bars.set([row["label"] for row in known], [row["mean"] for row in known], *ends)
@@ -572,7 +572,7 @@ class Compare(Page):
 def _metrics() -> QComboBox:
     box = QComboBox()
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(10)
+    box.setMinimumContentsLength(5)
     names = [*SHOWN, *(metric.name for metric in METRICS if metric.name not in SHOWN)]
     helps = {metric.name: f"{metric.help} ({metric.unit})" for metric in METRICS}
     for name in names:

@@ -109,6 +109,8 @@ class Lab(QWidget):
     def ask(self, name: str, widget: Any, help: str = "") -> Any:
         """A named field."""
         widget.setToolTip(help)
+        if isinstance(widget, QSpinBox):
+            widget.lineEdit().setAccessibleName(name)
         label = QLabel(name)
         label.setProperty("role", "muted")
         label.setBuddy(widget)
@@ -252,6 +254,7 @@ class HeadsLab(Lab):
         self.prompt = self.ask("Prompt", QLineEdit(PROMPT), "What it goes on from")
         self.prompt.setCursorPosition(0)
         self.prompt.setMinimumWidth(160)
+        self.top.setStretchFactor(self.prompt, 2)
         self.block = self.ask("Page", _spin(1, 64, 8), "Tokens in a page")
         self.count = self.ask("New tokens", _spin(1, 128, 24), "How many it writes")
         self.close_top()
@@ -274,6 +277,7 @@ class HeadsLab(Lab):
             label.setProperty("role", "muted")
             label.setBuddy(box)
             box.setAccessibleName(name)
+            box.lineEdit().setAccessibleName(name)
             box.setToolTip(f"{name} whose weights are drawn")
             self.map.tools(label, box)
         card = QFrame()
@@ -295,6 +299,8 @@ class HeadsLab(Lab):
         self.box.addLayout(row, 1)
         self.result: labs.Heads | None = None
         self._said: dict[int, list[str]] = {}
+        self._page = 0
+        theme.themes.changed.connect(self._tell)
         self.marks: list[Any] = []
 
     def asked(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -306,15 +312,21 @@ class HeadsLab(Lab):
             return
         for text, page, _place in news.tokens:
             self._said.setdefault(page, []).append(text)
-        size, muted = self.block.value(), theme.current().muted
+        self._page = self.block.value()
+        self._tell()
+        self.page_bars.set([str(page) for page in range(len(news.pages))], news.pages)
+
+    def _tell(self) -> None:
+        muted = theme.current().muted
+        if not self._said:
+            return
         self.text.setText(
             "<br>".join(
-                f"<span style='color:{muted}'>page {page}: {len(tokens)} of {size}</span> &nbsp; "
+                f"<span style='color:{muted}'>page {page}: {len(tokens)} of {self._page}</span> &nbsp; "
                 + "".join(tokens).replace("&", "&amp;").replace("<", "&lt;")
                 for page, tokens in self._said.items()
             )
         )
-        self.page_bars.set([str(page) for page in range(len(news.pages))], news.pages)
 
     def found(self, result: labs.Heads) -> None:
         self.result = result
@@ -343,7 +355,7 @@ class TrainingLab(Lab):
         self.gpu.currentIndexChanged.connect(self.predict)
         self.close_top()
         columns = ("width", "length", "held", "at most", "document", "ms", "here", "ms")
-        self.table = Sheet(columns, "Attention by width and length", right=range(len(columns)), stretch=())
+        self.table = Sheet(columns, "Attention by width and length", right=range(len(columns)))
         for column, tip in (
             (2, "Predicted: bytes held before backward"),
             (3, "Predicted: bytes allocated at most, and whether they fit"),
@@ -359,7 +371,7 @@ class TrainingLab(Lab):
         self.document = self.chart.scatter("document", "text")
         self.here = self.chart.scatter("here", "paged")
         words = QLabel(
-            "Forward and backward of one head, batch of 8, float32: bytes held before backward and at most as "
+            "Forward and backward of one head, batch of 8, float32: MiB held before backward and at most as "
             "predicted, as the document has them and as measured here; forward / backward in ms."
         )
         words.setWordWrap(True)
@@ -367,8 +379,8 @@ class TrainingLab(Lab):
         self.box.addWidget(words)
         row = QHBoxLayout()
         row.setSpacing(10)
-        row.addWidget(self.table, 3)
-        row.addWidget(self.chart, 2)
+        row.addWidget(self.table, 5)
+        row.addWidget(self.chart, 3)
         self.box.addLayout(row, 1)
         self.rows: list[labs.TrainingRow] = []
         self._places: dict[tuple[int, int], int] = {}
@@ -393,12 +405,13 @@ class TrainingLab(Lab):
         for place, row in enumerate(rows):
             fits = row.predicted_status == "fits"
             told = row.reported
-            cells = [str(row.dim), f"{row.length:,}", _size(row.predicted_held)]
-            cells += [f"{'✓' if fits else '✗'} {_size(row.predicted_peak)}"]
-            cells += ["✗ no memory", ""] if told is None else [f"{told[2]:,.1f} MiB", f"{told[0]} / {told[1]}"]
+            cells = [str(row.dim), f"{row.length:,}", _mib(row.predicted_held)]
+            cells += [f"{'✓' if fits else '✗'} {_mib(row.predicted_peak)}"]
+            cells += ["✗", ""] if told is None else [f"{told[2]:,.1f}", f"{told[0]} / {told[1]}"]
             for column, text in enumerate(cells):
                 hue = "" if column != 3 else "good" if fits else "bad"
-                self.table.put(place, column, text, hue, "" if column != 3 else "fits" if fits else "out of memory")
+                tip = ("fits" if fits else "out of memory") if column == 3 else "out of memory" if text == "✗" else ""
+                self.table.put(place, column, text, hue, tip)
         for dim, line in self.lines.items():
             own = [row for row in rows if row.dim == dim]
             line.set([row.length for row in own], [row.predicted_held / MIB for row in own])
@@ -412,7 +425,7 @@ class TrainingLab(Lab):
         if place is None:
             return
         spent = [number(each) for each in (news.forward, news.backward) if each is not None]
-        for column, text in ((6, _size(news.held) if news.status == "fits" else news.status), (7, " / ".join(spent))):
+        for column, text in ((6, _mib(news.held) if news.status == "fits" else news.status), (7, " / ".join(spent))):
             self.table.put(place, column, text, "", news.note)
         self._measured.append(news)
         fitting = [each for each in self._measured if each.status == "fits"]
@@ -580,5 +593,5 @@ def _block_lines(chart: Chart, old: list[Any], block: int, count: int) -> list[A
     return made
 
 
-def _size(count: int) -> str:
-    return f"{count / (1 << 30):,.2f} GiB" if count >= 1 << 30 else f"{count / MIB:,.1f} MiB"
+def _mib(count: int) -> str:
+    return f"{count / MIB:,.1f}"

@@ -72,6 +72,7 @@ class Validation(Page):
         self.device.addItems(["cpu", "cuda"])
         self.requests = QSpinBox()
         self.requests.setAccessibleName("Requests")
+        self.requests.lineEdit().setAccessibleName("Requests")
         self.requests.setRange(1, 1_000_000)
         self.requests.setValue(REQUESTS)
         self.requests.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
