@@ -63,7 +63,9 @@ def main() -> None:
 
     def live(page: Any) -> None:
         window.begin()
+        window.transport.speed.setCurrentText("4x")
         wait(arguments.run_for)
+        wait(arguments.run_for, lambda: page.state is not None and page.state.refs[1:].max() > 1)
         window.session.pause()
         wait(SETTLED)
         page.choose_block(int(page.state.refs[1:].argmax()) + 1)  # the one that most requests share

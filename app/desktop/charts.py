@@ -46,6 +46,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.desktop import theme
+from app.desktop.figure import Elided
 from simcore.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -504,7 +505,8 @@ class Chart(QFrame):
         self.view.scene().sigMouseMoved.connect(self._hover)
         self.view.leaveEvent = lambda _event: self._unhover()
 
-        self.heading = QLabel(title)
+        self.heading = Elided(title)
+        self.heading.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.heading.setProperty("role", "heading")
         self.heading.setMinimumWidth(40)  # it may be cut
         self.heading.setToolTip(f"{title}. {about}".strip())

@@ -52,7 +52,9 @@ class ReportView(QWidget):
         self.running = self.queue.line("running")
         self.waiting = self.queue.line("waiting")
         self.queue.link_x(self.memory)
-        self.hits = Chart("Prefix cache", "time", "hit share", x_unit="s", about="Found of the tokens that were looked up.")
+        self.hits = Chart(
+            "Prefix cache", "time", "hit share", x_unit="s", about="Found of the tokens that were looked up."
+        )
         self.hit_share = self.hits.line("found", "cached", fill=True)
         self.hits.link_x(self.memory)
         self.latency = Chart("Latencies", "", "s", about="Percentiles over the requests that came to have one.")

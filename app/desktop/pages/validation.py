@@ -140,9 +140,7 @@ class Validation(Page):
         self.seconds_line = self.seconds.line("y = x", "muted")
         self.seconds_points = self.seconds.scatter("a step", "paged", size=5)
 
-        self.table = Sheet(
-            ("", "check", "simulator", "engine", "unit"), "Verdict, check by check", right=(2, 3), stretch=(1,)
-        )
+        self.table = Sheet(("", "check", "simulator", "engine"), "Verdict, check by check", right=(2, 3), stretch=(1,))
         self.table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.table.verticalHeader().setMinimumSectionSize(28)
 
@@ -235,7 +233,7 @@ class Validation(Page):
         late = sum(row["kind"] == "time" and not row["ok"] for row in verdict.rows)
         green = len(verdict.rows) - len(wrong) - late
         told = f"{green} of {len(verdict.rows)} checks" + (f", {late} times off: is it busy?" if late else "")
-        self.figures["Verdict"].tell("✓ they agree" if verdict.ok else "✗ they disagree", told)
+        self.figures["Verdict"].tell("✓ agree" if verdict.ok else "✗ disagree", told)
         self._fill_table(verdict)
         steps = verdict.steps
         if "theory_seconds" in steps:
@@ -300,10 +298,14 @@ class Validation(Page):
             off = row["kind"] == "time" and not row["ok"]
             mark, hue = ("✓", "good") if row["ok"] else ("~", "warn") if off else ("✗", "bad")
             error = "no bound" if row["error"] is None else f"error {row['error']:.3g}, bound {row['bound']:.3g}"
-            for column, text in enumerate(
-                (mark, row["check"], _number(row["predicted"]), _number(row["measured"]), row["unit"])
-            ):
-                item = self.table.put(place, column, text, "" if column else hue, f"{text} ({row['kind']}; {error})")
+            unit, named = row["unit"], row["check"]
+            if unit not in ("B", "s", "all", *named.replace(",", "").split()):
+                named = f"{named} ({unit})"
+            values = [_value(row[side], unit) for side in ("predicted", "measured")]
+            exact = " and ".join("-" if row[side] is None else number(row[side]) for side in ("predicted", "measured"))
+            tip = f"{named}: {exact} {unit} ({row['kind']}; {error})"
+            for column, text in enumerate((mark, named, *values)):
+                item = self.table.put(place, column, text, "" if column else hue, tip)
                 if column == 0:
                     item.setData(Qt.ItemDataRole.AccessibleTextRole, "agrees" if row["ok"] else "disagrees")
 
@@ -367,8 +369,13 @@ def _scatter(points: Scatter, x: NDArray[np.float64], y: NDArray[np.float64]) ->
     points.set(x[::every], y[::every])
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else number(value)
+def _value(value: float | None, unit: str) -> str:
+    """A number of a check, with its unit where the check's name has none."""
+    if value is None:
+        return "-"
+    if unit == "B":
+        return f"{value / MIB:,.2f} MiB" if value >= MIB else f"{number(value)} B"
+    return f"{number(value)} s" if unit == "s" else number(value)
 
 
 def _escaped(text: str) -> str:
