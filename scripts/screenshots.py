@@ -63,7 +63,7 @@ def main() -> None:
 
     def live(page: Any) -> None:
         window.begin()
-        window.transport.speed.setCurrentText("4x")
+        window.transport.speed.setCurrentText("3x")
         wait(arguments.run_for)
         wait(arguments.run_for, lambda: page.state is not None and page.state.refs[1:].max() > 1)
         window.session.pause()

@@ -804,7 +804,14 @@ class Chart(QFrame):
             action = QAction(text, menu)
             action.triggered.connect(lambda _checked=False, run=run: run())
             menu.addAction(action)
+        menu.aboutToShow.connect(self._offer)
         return menu
+
+    def _offer(self) -> None:
+        """What shows nothing is not exported."""
+        known = any(not series.blank for series in self.series)
+        for action in self.button.menu().actions():
+            action.setEnabled(known)
 
     def copy_picture(self) -> None:
         """Put a picture of it into the clipboard."""
