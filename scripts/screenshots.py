@@ -77,7 +77,7 @@ def main() -> None:
         wait(PATIENCE, lambda: page.comparison is not None)
 
     def validation(page: Any) -> None:
-        page.requests.setValue(8)
+        page.requests.setValue(24)
         page.times.setChecked(True)
         if torch:
             page.toggle()

@@ -1,9 +1,13 @@
 """A number on a card."""
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QFrame, QLabel, QSizePolicy, QVBoxLayout
 
+from app.desktop import theme
+
+LARGE = 17
+"""Points of the large letters, as the style sheet has them."""
 WIDE = 128
 """Points from which on the number is written large."""
 
@@ -46,7 +50,12 @@ class Figure(QFrame):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Smaller letters where there is little room."""
         super().resizeEvent(event)
-        role = "value" if self.width() >= WIDE else "heading"
+        self._fit()
+
+    def _fit(self) -> None:
+        room = self.width() - 24
+        large = QFontMetrics(theme.font(LARGE, bold=True)).horizontalAdvance(self.value.text())
+        role = "value" if self.width() >= WIDE and large <= room else "heading"
         if self.value.property("role") != role:
             self.value.setProperty("role", role)
             self.value.style().unpolish(self.value)
@@ -54,7 +63,9 @@ class Figure(QFrame):
 
     def tell(self, value: str, remark: str = "") -> None:
         """What it is now."""
-        self.value.setText(value)
+        if value != self.value.text():
+            self.value.setText(value)
+            self._fit()
         self.remark.setText(remark or " ")
         self.setToolTip(f"{self.name}: {value} {remark}")
         self.setAccessibleName(f"{self.name}: {value} {remark}")

@@ -501,6 +501,8 @@ class Calculator(Page):
 
 
 def _mib(value: float) -> str:
+    if value >= 10 * 1024:
+        return f"{value / 1024:,.1f} GiB"
     if value >= 1024:
         return f"{value / 1024:,.2f} GiB"
     return f"{value:,.2f} MiB" if value < 100 else f"{value:,.0f} MiB"

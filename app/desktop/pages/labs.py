@@ -380,7 +380,8 @@ class TrainingLab(Lab):
         row = QHBoxLayout()
         row.setSpacing(10)
         row.addWidget(self.table, 5)
-        row.addWidget(self.chart, 3)
+        row.addWidget(self.chart, 2)
+        self.chart.setMinimumWidth(260)
         self.box.addLayout(row, 1)
         self.rows: list[labs.TrainingRow] = []
         self._places: dict[tuple[int, int], int] = {}
