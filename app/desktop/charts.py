@@ -272,9 +272,27 @@ class Bars(Series):
         self.high = None if high is None else np.asarray(high, np.float64)
         for bars in self.chart.bars_of:  # a new series makes those before it narrower
             bars.dress()
-        self.chart.plot.getAxis("bottom").setTicks([list(enumerate(self.labels))])
+        self.tick()
         self.chart.plot.setXRange(-0.6, max(len(self.labels), 1) - 0.4, padding=0)
         self.chart.touched()
+
+    def tick(self) -> None:
+        """Write the labels: in two lines by turns where they would run into each other, shortened where they must."""
+        metrics = QFontMetricsF(theme.font(8.5))
+        room = (self.chart.view.width() - 60) / max(len(self.labels), 1)
+        texts = list(self.labels)
+        axis = self.chart.plot.getAxis("bottom")
+        crowded = max((metrics.horizontalAdvance(text) for text in texts), default=0) + 8 > room
+        if crowded:
+            elide = Qt.TextElideMode.ElideRight
+            texts = [metrics.elidedText(text, elide, max(2 * room - 8, 24)) for text in texts]
+            texts = [f"\n{text}" if place % 2 else text for place, text in enumerate(texts)]
+        axis.setTicks([list(enumerate(texts))])
+        axis.setHeight(
+            2 * metrics.height() + 8 + (metrics.height() + 4 if self.chart.x_name else 0) if crowded else None
+        )
+        axis.setStyle(hideOverlappingLabels=not crowded)
+        self.chart.plot.layout.setContentsMargins(0, 0, 16 if crowded else 0, 0)
 
     def dress(self) -> None:
         groups = max(len(self.chart.bars_of), 1)
@@ -699,8 +717,15 @@ class Chart(QFrame):
         super().resizeEvent(event)
         self.place_legend()
         self._place_hint()
+        for bars in self.bars_of[:1]:
+            bars.tick()
 
     def _place_hint(self) -> None:
+        for side in ("bottom", "left"):
+            self.plot.getAxis(side).setStyle(showValues=not self.hint.isVisibleTo(self))
+        for series in self.series:
+            if isinstance(series, Heatmap):
+                series.bar.setVisible(not self.hint.isVisibleTo(self))
         if self.hint.isVisibleTo(self):
             self.hint.setGeometry(self.view.rect().adjusted(56, 8, -24, -40))
 

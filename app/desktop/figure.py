@@ -42,7 +42,7 @@ class Figure(QFrame):
         self.remark = Elided(" ")
         self.remark.setProperty("role", "small")
         box = QVBoxLayout(self)
-        box.setContentsMargins(12, 9, 10, 9)
+        box.setContentsMargins(11, 9, 6, 9)
         box.setSpacing(1)
         for label in (title, self.value, self.remark):
             box.addWidget(label)
@@ -53,7 +53,7 @@ class Figure(QFrame):
         self._fit()
 
     def _fit(self) -> None:
-        room = self.width() - 24
+        room = self.width() - 20
         large = QFontMetrics(theme.font(LARGE, bold=True)).horizontalAdvance(self.value.text())
         role = "value" if self.width() >= WIDE and large <= room else "heading"
         if self.value.property("role") != role:

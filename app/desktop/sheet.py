@@ -49,6 +49,12 @@ class Sheet(QTableWidget):
         self.setItem(row, column, item)
         return item
 
+    def explain(self, column: int, tip: str) -> None:
+        """Say what a column has in it."""
+        head = self.horizontalHeaderItem(column)
+        assert head is not None
+        head.setToolTip(tip)
+
     def dress(self) -> None:
         """Take the colours of the current theme."""
         for row in range(self.rowCount()):

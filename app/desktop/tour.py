@@ -246,6 +246,7 @@ def _stops(window: "MainWindow") -> list[Stop]:
             "The scenario is checked while you type. What is wrong is counted here and said beside its field, in the "
             "words of the command line.",
             lambda: window.verdict,
+            "home",
         ),
         Stop(
             "Everything by name",

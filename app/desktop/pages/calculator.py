@@ -94,7 +94,8 @@ class Slide(QWidget):
             self.slider.setValue(max(place for place, each in enumerate(self.values) if each <= value or place == 0))
 
     def _tell(self) -> None:
-        self.shown.setText(f"<b>{self.value:,}</b> {self.unit}".strip())
+        unit = self.unit.removesuffix("s") if self.value == 1 else self.unit
+        self.shown.setText(f"<b>{self.value:,}</b> {unit}".strip())
 
 
 class Calculator(Page):
@@ -282,7 +283,11 @@ class Calculator(Page):
         self.variant_bars = self.variants.bars("", "paged")
         self.models = Chart("Model against model", "", "KiB a token", about="Keys and values of one token, all layers.")
         self.model_bars = self.models.bars("", "stored")
-        self.fits = Chart("Batch against what fits", "sequences", "MiB", about="The pool's line needs a GPU.")
+        self.fits = Chart(
+            "Batch against what fits", "sequences", "GiB",
+            about="Both axes in powers of ten; the pool's line needs a GPU.",
+        )  # fmt: skip
+        self.fits.logarithmic(x=True, y=True)
         self.fits_reserved = self.fits.line("reserved", "traditional")
         self.fits_paged = self.fits.line("in pages", "paged")
         self.fits_pool = self.fits.line("the pool", "bad")
@@ -381,10 +386,12 @@ class Calculator(Page):
         most = max(2 * batch, 8)
         if pool is not None:
             most = max(most, min(int(1.2 * pool * MIB / max(result["paged_memory_mb"] * MIB / batch, 1)), 100_000))
-        counts = np.unique(np.linspace(1, most, 60).astype(int))
-        self.fits_reserved.set(counts, counts * result["traditional_memory_mb"] / batch)
-        self.fits_paged.set(counts, counts * result["paged_memory_mb"] / batch)
-        self.fits_pool.set(counts if pool is not None else [], np.full(len(counts), pool) if pool is not None else [])
+        counts = np.unique(np.geomspace(1, most, 60).astype(int))
+        self.fits_reserved.set(counts, counts * result["traditional_memory_mb"] / batch / 1024)
+        self.fits_paged.set(counts, counts * result["paged_memory_mb"] / batch / 1024)
+        self.fits_pool.set(
+            counts if pool is not None else [], np.full(len(counts), pool / 1024) if pool is not None else []
+        )
 
     # From here
 

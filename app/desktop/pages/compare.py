@@ -338,7 +338,11 @@ class Compare(Page):
             empty="Two metrics against each other, a point a setting.",
         )  # fmt: skip
         self.points: list[Scatter] = []
-        self.cdf = Chart("Distribution over the requests", "s", "share", about="Over the requests of all replications.")
+        self.cdf = Chart(
+            "Distribution over the requests", "s", "share",
+            about="Over the requests of all replications.",
+            empty="How the latencies of the requests are spread, a line a setting.",
+        )  # fmt: skip
         self.tabs = QTabWidget()
         self.tabs.setAccessibleName("Charts")
         self.tabs.tabBar().setAccessibleName("Charts")

@@ -364,7 +364,7 @@ class TrainingLab(Lab):
             (6, "Measured on this machine: bytes held before backward"),
             (7, "Measured on this machine: forward and backward"),
         ):
-            self.table.horizontalHeaderItem(column).setToolTip(tip)
+            self.table.explain(column, tip)
         self.chart = Chart("Bytes before backward", "length", "MiB", about="One head, batch of 8; both axes in powers.")
         self.chart.logarithmic(x=True, y=True)
         self.lines = {dim: self.chart.line(f"width {dim}") for dim in (16, 32, 64, 128)}

@@ -230,10 +230,10 @@ class Validation(Page):
         self.note.setToolTip("\n".join(verdict.notes))
         wrong = [row for row in verdict.rows if not row["ok"] and row["kind"] != "time"]
         late = sum(row["kind"] == "time" and not row["ok"] for row in verdict.rows)
-        busy = "times are off: is this machine busy?" if late else ""
+        busy = "some times are off: is this machine busy?" if late else ""
         self.note.setText(f"kept in {verdict.folder}" if verdict.folder else busy)
         green = len(verdict.rows) - len(wrong) - late
-        told = f"{green} of {len(verdict.rows)} checks" + (f"; {late} times off" if late else "")
+        told = f"{green} of {len(verdict.rows)} checks" + (f"; {late} time{'s' * (late > 1)} off" if late else "")
         self.figures["Verdict"].tell("✓ agree" if verdict.ok else "✗ disagree", told)
         self._fill_table(verdict)
         steps = verdict.steps
