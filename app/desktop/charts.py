@@ -46,6 +46,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.desktop import theme
+from app.desktop.figure import Elided
 from simcore.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -114,6 +115,11 @@ class Series(ABC):
         """Its smallest y; None: y need not begin at 0."""
         return None
 
+    @property
+    def blank(self) -> bool:
+        """Whether it has no data."""
+        return not any(len(values) for _, values in self.columns())
+
     def legend(self) -> list[tuple[str, QColor, str, Qt.PenStyle]]:
         """Name, colour, swatch and dashes of its lines in the legend."""
         return [(self.name, self.colour, self.swatch, self.dash)] if self.name else []
@@ -154,8 +160,9 @@ class Line(Series):
         if self.fill:
             shade = QColor(self.colour)
             shade.setAlphaF(0.18)
-            self.item.setFillLevel(0)
             self.item.setBrush(shade)
+        if self.fill or self.chart.from_zero:
+            self.item.setFillLevel(0)  # without a brush nothing is filled, but the range begins there
 
     def columns(self) -> list[tuple[str, Column]]:
         return [(self.chart.x_name, self.x), (self.name or self.chart.y_name, self.y)]
@@ -265,9 +272,27 @@ class Bars(Series):
         self.high = None if high is None else np.asarray(high, np.float64)
         for bars in self.chart.bars_of:  # a new series makes those before it narrower
             bars.dress()
-        self.chart.plot.getAxis("bottom").setTicks([list(enumerate(self.labels))])
+        self.tick()
         self.chart.plot.setXRange(-0.6, max(len(self.labels), 1) - 0.4, padding=0)
         self.chart.touched()
+
+    def tick(self) -> None:
+        """Write the labels: in two lines by turns where they would run into each other, shortened where they must."""
+        metrics = QFontMetricsF(theme.font(8.5))
+        room = (self.chart.view.width() - 60) / max(len(self.labels), 1)
+        texts = list(self.labels)
+        axis = self.chart.plot.getAxis("bottom")
+        crowded = max((metrics.horizontalAdvance(text) for text in texts), default=0) + 8 > room
+        if crowded:
+            elide = Qt.TextElideMode.ElideRight
+            texts = [metrics.elidedText(text, elide, max(2 * room - 8, 24)) for text in texts]
+            texts = [f"\n{text}" if place % 2 else text for place, text in enumerate(texts)]
+        axis.setTicks([list(enumerate(texts))])
+        axis.setHeight(
+            2 * metrics.height() + 8 + (metrics.height() + 4 if self.chart.x_name else 0) if crowded else None
+        )
+        axis.setStyle(hideOverlappingLabels=not crowded)
+        self.chart.plot.layout.setContentsMargins(0, 0, 16 if crowded else 0, 0)
 
     def dress(self) -> None:
         groups = max(len(self.chart.bars_of), 1)
@@ -329,7 +354,8 @@ class Scatter(Series):
     def set(self, x: ArrayLike, y: ArrayLike, data: Sequence[object] | None = None) -> None:
         """x and y [points]; `data` [points] is what `item.sigClicked` tells of a point."""
         self.x, self.y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-        self.item.setData(self.x, self.y, data=data)
+        x, y = (_log(v) if power else v for v, power in zip((self.x, self.y), self.chart.powers, strict=True))
+        self.item.setData(x, y, data=data)  # unlike lines, points are not told of axes in powers of ten
         self.chart.touched()
 
     def dress(self) -> None:
@@ -390,6 +416,10 @@ class Heatmap(Series):
         chart.plot.getViewBox().invertY(True)
         self.bar = pg.ColorBarItem(colorMap=pg.colormap.get("viridis"), interactive=False, width=12)
         self.bar.setImageItem(self.item, insert_in=chart.plot)
+        self.bar.axis.setStyle(hideOverlappingLabels=True)  # rather none at the ends than half of one
+        chart.plot.getViewBox().suggestPadding = lambda axis: 0.0
+        chart.whole("bottom", "left")
+        chart.plot.getAxis("left").setStyle(hideOverlappingLabels=True)
         self.dress()
 
     def set(self, matrix: ArrayLike, levels: tuple[float, float] | None = None) -> None:
@@ -402,6 +432,7 @@ class Heatmap(Series):
 
     def dress(self) -> None:
         self.bar.axis.setTextPen(pg.mkPen(theme.colour("muted")))
+        self.bar.axis.setTickFont(theme.font(8.5))
 
     def columns(self) -> list[tuple[str, Column]]:
         rows, columns = self.matrix.shape
@@ -434,14 +465,21 @@ class Chart(QFrame):
         y_unit: str = "",
         about: str = "",
         card: bool = True,
+        empty: str = "",
+        from_zero: bool = False,
         parent: QWidget | None = None,
     ) -> None:
-        """`about` is one sentence, the title's tooltip; `card` draws a border around it."""
+        """`about` is one sentence, the title's tooltip; `card` draws a border around it; `empty` is written into it
+        while there are no data; with `from_zero`, y begins at 0 and not at the smallest value.
+        """
         super().__init__(parent)
         if card:
             self.setProperty("role", "card")
         self.title = title
         self.x_name, self.y_name = x, y
+        self.from_zero = from_zero
+        self.powers = (False, False)
+        """whether x and y are in powers of ten"""
         self.series: list[Series] = []
         self.bars_of: list[Bars] = []
         self.region: pg.LinearRegionItem | None = None
@@ -462,7 +500,7 @@ class Chart(QFrame):
         self.plot.hideButtons()
         self.plot.setDownsampling(auto=True, mode="peak")  # on the plot: it overwrites what its lines say
         self.plot.setClipToView(True)
-        self.plot.getViewBox().suggestPadding = lambda axis: 0.04 if axis else 0.0  # room above, none at the sides
+        self.plot.getViewBox().suggestPadding = self._padding
         for side, name, unit in (("bottom", x, x_unit), ("left", y, y_unit)):
             axis = self.plot.getAxis(side)
             axis.enableAutoSIPrefix(unit in ("B", "B/s", "FLOP/s"))
@@ -473,13 +511,20 @@ class Chart(QFrame):
         self.readout = QLabel(self.view)
         self.readout.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.readout.hide()
+        self.hint = QLabel(empty, self.view)
+        self.hint.setProperty("role", "muted")
+        self.hint.setWordWrap(True)
+        self.hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.hint.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.hint.setVisible(bool(empty))
         self.cross = pg.InfiniteLine(angle=90, movable=False)
         self.cross.hide()
         self.plot.addItem(self.cross, ignoreBounds=True)
         self.view.scene().sigMouseMoved.connect(self._hover)
         self.view.leaveEvent = lambda _event: self._unhover()
 
-        self.heading = QLabel(title)
+        self.heading = Elided(title)
+        self.heading.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.heading.setProperty("role", "heading")
         self.heading.setMinimumWidth(40)  # it may be cut
         self.heading.setToolTip(f"{title}. {about}".strip())
@@ -543,6 +588,41 @@ class Chart(QFrame):
 
     # Views
 
+    def rename(self, title: str) -> None:
+        """Another title, in the window and in what is exported."""
+        self.title = title
+        self.setAccessibleName(title)
+        self.heading.setText(title)
+        self.heading.setToolTip(f"{title}. {self.accessibleDescription()}".strip())
+        self.button.setAccessibleName(f"Export {title}")
+        self.place_legend()
+
+    def tools(self, *widgets: QWidget) -> None:
+        """Put fields into its head, before the button."""
+        for widget in widgets:
+            self._top.insertWidget(self._top.count() - 1, widget)
+
+    def label(self, *, x: str | None = None, y: str | None = None) -> None:
+        """Other names of the axes."""
+        if x is not None:
+            self.x_name = x
+            self.plot.setLabel("bottom", x)
+        if y is not None:
+            self.y_name = y
+            self.plot.setLabel("left", y)
+
+    def whole(self, *sides: str) -> None:
+        """Ticks of an axis at whole numbers alone: there is no half a block."""
+        for side in sides:
+            axis = self.plot.getAxis(side)
+            axis.tickSpacing = lambda low, high, size, axis=axis: [
+                (max(round(each), 1), start) for each, start in type(axis).tickSpacing(axis, low, high, size)[:1]
+            ]
+
+    def _padding(self, axis: int) -> float:
+        """Room above; at the sides only beside points, which would be cut."""
+        return 0.04 if axis or any(isinstance(series, Scatter) for series in self.series) else 0.0
+
     @property
     def follows_x(self) -> bool:
         """Whether the range of x follows the data."""
@@ -554,9 +634,14 @@ class Chart(QFrame):
 
     def logarithmic(self, *, x: bool = False, y: bool = False) -> None:
         """Axes in powers of ten."""
+        self.powers = (x, y)
         self.plot.setLogMode(x=x, y=y)
         for side, powers in (("bottom", x), ("left", y)):
-            self.plot.getAxis(side).setStyle(maxTickLevel=0 if powers else 1)
+            axis = self.plot.getAxis(side)
+            axis.setStyle(maxTickLevel=0 if powers else 1)
+            if powers:
+                axis.tickValues = _powers_between
+                axis.tickStrings = lambda values, scale, spacing: [number(float(f"{10**each:.1g}")) for each in values]
 
     def select(self, start: float, end: float) -> None:
         """Select a range of x, which can then be dragged; `region_changed` tells."""
@@ -631,6 +716,18 @@ class Chart(QFrame):
         """A legend that has no room beside the title goes below it."""
         super().resizeEvent(event)
         self.place_legend()
+        self._place_hint()
+        for bars in self.bars_of[:1]:
+            bars.tick()
+
+    def _place_hint(self) -> None:
+        for side in ("bottom", "left"):
+            self.plot.getAxis(side).setStyle(showValues=not self.hint.isVisibleTo(self))
+        for series in self.series:
+            if isinstance(series, Heatmap):
+                series.bar.setVisible(not self.hint.isVisibleTo(self))
+        if self.hint.isVisibleTo(self):
+            self.hint.setGeometry(self.view.rect().adjusted(56, 8, -24, -40))
 
     def place_legend(self) -> None:
         """Beside the title, or below it."""
@@ -643,6 +740,7 @@ class Chart(QFrame):
             self._box.removeWidget(self.key)
             self._top.insertWidget(2, self.key, 100)
         self.key.left = below
+        self.key.take_lines(self.width() - 24 if below else 0)
 
     def _hover(self, position: QPointF) -> None:
         box = self.plot.getViewBox()
@@ -650,8 +748,9 @@ class Chart(QFrame):
             self._unhover()
             return
         point = box.mapSceneToView(position)
+        x = 10 ** point.x() if self.powers[0] else point.x()
         told = [
-            series.read_at(point.x(), point.y()) if isinstance(series, Heatmap) else series.read(point.x())
+            series.read_at(point.x(), point.y()) if isinstance(series, Heatmap) else series.read(x)
             for series in self.series
         ]
         told = [text for text in told if text]
@@ -659,7 +758,7 @@ class Chart(QFrame):
             self._unhover()
             return
         bars = bool(self.bars_of) or any(isinstance(series, Heatmap | Histogram) for series in self.series)
-        where = "" if bars else f"{self.x_name} {number(point.x())}  "
+        where = "" if bars else f"{self.x_name} {number(x)}  "
         self.readout.setText(where.lstrip() + "  ".join(told))
         self.readout.adjustSize()
         area = self.view.mapFromScene(box.sceneBoundingRect()).boundingRect()
@@ -677,8 +776,11 @@ class Chart(QFrame):
 
     def touched(self) -> None:
         """A series has new data: what is never negative stands on 0."""
+        if self.hint.text():
+            self.hint.setVisible(all(series.blank for series in self.series))
+            self._place_hint()
         floors = [series.floor() for series in self.series]
-        above = all(floor is not None and floor >= 0 for floor in floors)
+        above = all(floor is not None and floor >= 0 for floor in floors) and not self.powers[1]
         if above != self._above:
             self._above = above
             self.plot.getViewBox().setLimits(yMin=0 if above else None)
@@ -727,7 +829,14 @@ class Chart(QFrame):
             action = QAction(text, menu)
             action.triggered.connect(lambda _checked=False, run=run: run())
             menu.addAction(action)
+        menu.aboutToShow.connect(self._offer)
         return menu
+
+    def _offer(self) -> None:
+        """What shows nothing is not exported."""
+        known = any(not series.blank for series in self.series)
+        for action in self.button.menu().actions():
+            action.setEnabled(known)
 
     def copy_picture(self) -> None:
         """Put a picture of it into the clipboard."""
@@ -833,7 +942,7 @@ class _Legend(QWidget):
         super().__init__(chart)
         self.chart = chart
         self.left = False
-        self.setMinimumHeight(24)
+        self.setFixedHeight(24)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def entries(self) -> list[tuple[str, QColor, str, Qt.PenStyle]]:
@@ -844,6 +953,24 @@ class _Legend(QWidget):
         """Its width in points."""
         metrics = QFontMetricsF(theme.font(9))
         return sum(_mark_width(swatch) + metrics.horizontalAdvance(name) + 14 for name, _, swatch, _ in self.entries())
+
+    def take_lines(self, width: float) -> None:
+        """As many as its names need in such a width; 0: one."""
+        lines = 1 + max((line for *_, line in self._flow(width)), default=0) if width else 1
+        self.setFixedHeight(24 + 20 * (lines - 1))
+
+    def _flow(self, width: float) -> list[tuple[float, int]]:
+        """Where each name begins, from the left, and in which line."""
+        metrics = QFontMetricsF(theme.font(9))
+        places: list[tuple[float, int]] = []
+        x, line = 0.0, 0
+        for name, _, swatch, _ in self.entries():
+            taken = _mark_width(swatch) + metrics.horizontalAdvance(name) + 14
+            if x and x + taken - 14 > width:
+                x, line = 0.0, line + 1
+            places.append((x, line))
+            x += taken
+        return places
 
     def refresh(self) -> None:
         """There are other series, or other colours."""
@@ -867,9 +994,10 @@ class _Legend(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setFont(theme.font(9))
         metrics = QFontMetricsF(theme.font(9))
-        x = area.left() if self.left else area.right() - self.needed() + 8
-        y = area.center().y()
-        for name, hue, swatch, dash in self.entries():
+        begin = area.left() if self.left else area.right() - self.needed() + 8
+        places = self._flow(area.width() if self.left else math.inf)
+        for (name, hue, swatch, dash), (left, line) in zip(self.entries(), places, strict=True):
+            x, y = begin + left, area.top() + 12 + 20 * line
             if swatch == "line":
                 painter.setPen(QPen(hue, 2, dash))
                 painter.drawLine(QPointF(x, y), QPointF(x + 17, y))
@@ -881,9 +1009,8 @@ class _Legend(QWidget):
             x += _mark_width(swatch)
             painter.setPen(theme.colour("muted"))
             width = metrics.horizontalAdvance(name)
-            room = QRectF(x, area.top(), width + 4, area.height())
+            room = QRectF(x, y - 12, width + 4, 24)
             painter.drawText(room, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, name)
-            x += width + 14
         painter.restore()
 
 
@@ -900,6 +1027,19 @@ class _Text:
 
     def write(self, text: str) -> None:
         self.parts.append(text)
+
+
+def _log(values: Floats) -> Floats:
+    """What has no logarithm is far below."""
+    logarithms: Floats = np.log10(np.maximum(values, 1e-12))
+    return logarithms
+
+
+def _powers_between(low: float, high: float, size: float) -> list[tuple[float, list[float]]]:
+    """Ticks of an axis in powers of ten, as logarithms: with 2 and 5 between them where there is room."""
+    steps = (1, 2, 5) if high - low < size / 100 else (1,)
+    ticks = [power + math.log10(step) for power in range(math.floor(low), math.ceil(high) + 1) for step in steps]
+    return [(1.0, [tick for tick in ticks if low <= tick <= high])]
 
 
 def _plain(values: Column) -> Sequence[Any]:

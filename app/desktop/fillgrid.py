@@ -18,7 +18,7 @@ class FillGrid(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setAccessibleName("Pages of the pool")
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Maximum)
         self.blocks, self.used = CELLS, 0
         self.shown = 0.0
         """used cells as far as the filling has got"""
@@ -70,6 +70,9 @@ class FillGrid(QWidget):
 
     def sizeHint(self) -> QSize:  # noqa: N802
         return QSize(640, 96)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        return QSize(256, 48)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         painter = QPainter(self)

@@ -310,6 +310,7 @@ QPushButton:disabled, QPushButton[role="primary"]:disabled {{
   background: {raised}; color: {muted}; border-color: {border};
 }}
 QToolButton {{ background: transparent; border: 1px solid transparent; border-radius: 6px; padding: 5px; }}
+QToolButton[role="field"] {{ background: {raised}; border: 1px solid {border}; padding: 5px 7px; }}
 QToolButton:checked {{ background: {raised}; }}
 QToolButton::menu-indicator {{ image: none; }}
 QLineEdit, QComboBox, QAbstractSpinBox, QPlainTextEdit {{
@@ -370,10 +371,11 @@ QCheckBox::indicator {{
 QCheckBox::indicator:checked {{ background: {accent}; border-color: {accent}; image: url({check}); }}
 QCheckBox::indicator:focus {{ border: 2px solid {text}; }}
 QComboBox::down-arrow {{ image: url({down}); width: 12px; height: 12px; }}
+QHeaderView {{ background: {surface}; border: none; }}
 QHeaderView::section {{
-  background: {surface}; color: {muted}; border: none; border-bottom: 1px solid {border}; padding: 6px 8px;
+  background: {surface}; color: {muted}; border: none; border-bottom: 1px solid {border}; padding: 6px 11px;
 }}
-QTableView::item {{ padding: 0 8px; }}
+QTableView::item {{ padding: 3px 8px; }}
 QHeaderView::section:vertical {{ border: none; }}
 QTableCornerButton::section {{ background: {surface}; border: none; }}
 QScrollBar:vertical {{ background: transparent; width: 10px; margin: 0; }}

@@ -1,12 +1,17 @@
 """The tour of the first start: a few places of the window, each lit up with a sentence or two."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QObject, QPoint, QRect, QRectF, Qt
+from PySide6.QtCore import QEvent, QObject, QPoint, QRect, QRectF, Qt, QTimer
 from PySide6.QtGui import QColor, QKeyEvent, QPainter, QPainterPath, QPaintEvent, QPen
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMainWindow, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from app.desktop import settings, theme
+
+if TYPE_CHECKING:
+    from app.desktop.window import MainWindow
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,18 +20,23 @@ class Stop:
 
     title: str
     text: str
-    place: QWidget
+    place: Callable[[], QWidget]
     """what is lit up"""
+    page: str = ""
+    """what is shown meanwhile; empty: what was shown before"""
 
 
 class Tour(QWidget):
     """Covers the window; Enter or the right arrow goes on, the left one back, Escape ends it."""
 
-    def __init__(self, window: QMainWindow) -> None:
+    def __init__(self, window: "MainWindow") -> None:
         super().__init__(window)
         self.window_ = window
         self.stops = _stops(window)
         self.number = 0
+        self._again = QTimer(self)
+        self._again.setSingleShot(True)
+        self._again.timeout.connect(self._place)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName("Tour")
         self.bubble = QFrame(self)
@@ -88,13 +98,21 @@ class Tour(QWidget):
         self.onward.setText("Done" if last else "Next")
         self.skip.setVisible(not last)
         self.setAccessibleDescription(f"{stop.title}. {stop.text}")
+        if stop.page:
+            self.window_.show_page(stop.page)
+            self.raise_()
         self.bubble.adjustSize()
         self.bubble.move(self._beside(self._lit()))
+        self._again.start()  # a page that is new has no sizes yet
         self.onward.setFocus(Qt.FocusReason.OtherFocusReason)
         self.update()
 
+    def _place(self) -> None:
+        self.bubble.move(self._beside(self._lit()))
+        self.update()
+
     def _lit(self) -> QRect:
-        place = self.stops[self.number].place
+        place = self.stops[self.number].place()
         return QRect(place.mapTo(self.window_, QPoint(0, 0)), place.size()).adjusted(-4, -4, 4, 4)
 
     def _beside(self, lit: QRect) -> QPoint:
@@ -142,45 +160,98 @@ class Tour(QWidget):
         return False
 
 
-def _stops(window: QMainWindow) -> list[Stop]:
-    from app.desktop.window import MainWindow
+def _stops(window: "MainWindow") -> list[Stop]:
+    def part(page: str, *names: str) -> Callable[[], QWidget]:
+        """An attribute of a page, or of an attribute of it; pages are made when they are first shown."""
 
-    assert isinstance(window, MainWindow)
+        def found() -> QWidget:
+            place: object = window.pages[page]
+            for name in names:
+                place = place[int(name)] if isinstance(place, list) else getattr(place, name)
+            assert isinstance(place, QWidget)
+            return place
+
+        return found
+
     home = window.pages["home"]
-    cards = getattr(home, "cards", {})
+    card = getattr(home, "cards", {}).get("default", home)
     stops = [
         Stop(
             "A server in a card",
             "Every preset is a model on its hardware with a workload. The default one is small: in a short run you see "
             "blocks shared, evicted and requests preempted.",
-            cards.get("default", home),
+            lambda: card,
+            "home",
         ),
         Stop(
             "The pages",
             "What there is to see; Ctrl+1 and so on go there. Each page says above what it shows.",
-            window.rail,
+            lambda: window.rail,
         ),
     ]
-    if window.transport is not None:
+    transport = window.transport
+    if transport is not None:
         stops.append(
             Stop(
                 "Time",
                 "Space runs and pauses, . computes one step, < and > change the speed. The bar shows how fast the run "
                 "really goes.",
-                window.transport,
+                lambda: transport,
             )
         )
     stops += [
+        stop
+        for stop in (
+            Stop(
+                "Every square is a block",
+                "While the run goes on, blocks fill, are shared and are evicted. A click on one tells who holds it, "
+                "what is in it and what happened to it.",
+                part("live", "views", "0"),
+                "live",
+            ),
+            Stop(
+                "Back in time",
+                "A click or a drag goes to any instant of the run; [ and ] jump to the previous and the next eviction, "
+                "preemption or hit.",
+                part("live", "scrubber"),
+                "live",
+            ),
+            Stop(
+                "Which is better?",
+                "Compare runs settings several times, all on the same random numbers, and says where a difference "
+                "is one. Here is what varies.",
+                part("compare", "card"),
+                "compare",
+            ),
+            Stop(
+                "Can it be believed?",
+                "Validation lets a small model run the very steps on tensors, and checks every count and every byte of "
+                "the simulator against it.",
+                part("validation", "run"),
+                "validation",
+            ),
+            Stop(
+                "How much memory?",
+                "The calculator puts your model, batch and GPU into the formula. Labs, below it in the rail, measures "
+                "attention and memory on this machine.",
+                part("calculator", "card"),
+                "calculator",
+            ),
+        )
+        if stop.page in window.rail.buttons
+    ]
+    stops += [
         Stop(
-            "Is it right?",
+            "Is the scenario right?",
             "The scenario is checked while you type. What is wrong is counted here and said beside its field, in the "
             "words of the command line.",
-            window.verdict,
+            lambda: window.verdict,
+            "home",
         ),
         Stop(
             "Everything by name",
             "Ctrl+Shift+P finds every action, preset and key, and ? shows the shortcuts. Ctrl+Z takes any edit back.",
-            window.menuBar(),
+            window.menuBar,
         ),
     ]
     return stops

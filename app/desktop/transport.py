@@ -234,7 +234,7 @@ class Transport(QFrame):
 
     def _show_state(self, state: str) -> None:
         running = state == "running" and not self.other
-        words = {"running": "Pause", "paused": "Go on", "starting": "Starting", "ended": "Run again"}
+        words = {"running": "Pause", "paused": "Resume", "starting": "Starting", "ended": "Run again"}
         self.main.setText("Run" if self.other else words.get(state, "Run"))
         self.hint.setVisible(self.edited and not self.other and state in ("running", "paused"))
         self.main.setEnabled(state != "starting")
@@ -250,7 +250,7 @@ class Transport(QFrame):
     def _show_progress(self, progress: Progress) -> None:
         of = f" of {progress.requests:,}" if progress.requests else ""
         self.where.setText(f"<b>{progress.time:,.2f} s</b> &nbsp; step {progress.step:,}")
-        speed = f"{progress.speed:.3g}x, {progress.steps_per_second:,.0f} steps/s" if progress.speed else "standing"
+        speed = f"{progress.speed:.3g}x, {progress.steps_per_second:,.0f} steps/s" if progress.speed else "paused"
         text = f"{speed}   {progress.done:,}{of} requests"
         room = max(self.achieved.width(), 60)
         self.achieved.setText(self.achieved.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room))

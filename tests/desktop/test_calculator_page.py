@@ -23,7 +23,7 @@ def settle(page: Calculator, qtbot: QtBot) -> None:
 
 
 @pytest.mark.parametrize(
-    ("longest", "reserved", "saved"), [(2048, "44.00 MiB", "93.75 %"), (1024, "22.00 MiB", "87.50 %")]
+    ("longest", "reserved", "saved"), [(2048, "44.00 MiB", "93.75%"), (1024, "22.00 MiB", "87.50%")]
 )
 def test_the_formula_with_the_numbers_put_in(
     page: Calculator, qtbot: QtBot, longest: int, reserved: str, saved: str

@@ -161,3 +161,44 @@ def test_keys_do_what_the_mouse_does(chart: Chart, qtbot: QtBot) -> None:
     assert box.viewRange()[0][1] - box.viewRange()[0][0] == pytest.approx(100, rel=0.05)
     qtbot.keyClicks(chart, "0")
     qtbot.waitUntil(lambda: box.viewRange()[0] == pytest.approx([0, 100], abs=1))
+
+
+def test_a_chart_says_what_it_waits_for_and_exports_nothing_before(qtbot: QtBot) -> None:
+    chart = Chart("Waiting", "x", "y", empty="Press the button.")
+    qtbot.addWidget(chart)
+    line = chart.line("a")
+    chart.resize(400, 300)
+    chart.show()
+    menu = chart.button.menu()
+    menu.aboutToShow.emit()
+    assert chart.hint.isVisible()
+    assert not any(action.isEnabled() for action in menu.actions())
+    line.set([1, 2], [3, 4])
+    menu.aboutToShow.emit()
+    assert not chart.hint.isVisible()
+    assert all(action.isEnabled() for action in menu.actions())
+
+
+def test_points_and_ticks_of_axes_in_powers_of_ten(qtbot: QtBot) -> None:
+    chart = Chart("Powers", "x", "y")
+    qtbot.addWidget(chart)
+    chart.logarithmic(x=True, y=True)
+    points = chart.scatter("a")
+    points.set([10, 1000], [1, 100])
+    assert points.item.getData()[0] == pytest.approx([1, 3])
+    assert "10.0,1.0" in chart.csv(), "what is exported is not the logarithm"
+    axis = chart.plot.getAxis("bottom")
+    ((_, ticks),) = axis.tickValues(1.0, 3.0, 400)
+    assert axis.tickStrings(ticks, 1, 1) == ["10", "20", "50", "100", "200", "500", "1,000"]
+
+
+def test_a_legend_without_room_takes_more_lines(qtbot: QtBot) -> None:
+    chart = Chart("Narrow", "x", "y")
+    qtbot.addWidget(chart)
+    for place in range(6):
+        chart.line(f"a rather long name {place}")
+    chart.resize(300, 300)
+    chart.show()
+    assert chart.key.height() > 40
+    chart.resize(1600, 300)
+    assert chart.key.height() == 24

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PySide6.QtCore import QEvent, QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
@@ -13,6 +14,7 @@ from pytestqt.qtbot import QtBot
 
 from app.desktop import settings, theme
 from app.desktop.actions import shown_keys
+from app.desktop.charts import Bars, Chart, Heatmap, Histogram, Line, Scatter, Series, Stack
 from app.desktop.dialogs import Palette, Shortcuts, fuzzy
 from app.desktop.pages import PAGES
 from app.desktop.tour import Tour
@@ -347,6 +349,48 @@ def test_the_tour_goes_through_the_window(window: MainWindow, qtbot: QtBot) -> N
     assert tour.number == len(tour.stops) - 2
     qtbot.keyClick(tour, Qt.Key.Key_Escape)
     assert settings.flag("tour")
+
+
+def test_every_chart_of_every_page_is_copied_and_saved(
+    window: MainWindow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With numbers of its own kind in each of its series, by each entry of its menu."""
+    clipboard = QApplication.clipboard()
+    for name in window.entries:
+        window.show_page(name)
+        for number, chart in enumerate(window.pages[name].findChildren(Chart)):
+            if not chart.series:
+                chart.scatter("a setting")
+            for series in chart.series:
+                fill(series)
+            menu = chart.button.menu()
+            menu.aboutToShow.emit()
+            for place, action in enumerate(menu.actions()):
+                chosen = tmp_path / f"{name}-{number}.{('', '', 'png', 'svg', 'pdf', 'csv')[place]}"
+                monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, chosen=chosen: (str(chosen), ""))
+                clipboard.clear()
+                action.trigger()
+                told = f"{name}: {chart.title}: {action.text()}"
+                if place >= 2:
+                    assert chosen.stat().st_size > 10, told
+                else:
+                    assert clipboard.text() if place else not clipboard.image().isNull(), told
+
+
+def fill(series: Series) -> None:
+    match series:
+        case Heatmap():
+            series.set(np.arange(12.0).reshape(3, 4))
+        case Histogram():
+            series.set([0, 1, 2], [3, 4])
+        case Bars():
+            series.set(("a", "b"), [1, 2], [0.5, 1.5], [1.5, 2.5])
+        case Stack():
+            series.set([1, 2], np.ones((len(series.names), 2)))
+        case Line() | Scatter():
+            series.set([1, 2], [3, 4])
+        case _:
+            raise AssertionError(series)
 
 
 def test_closing_ends_the_run(window: MainWindow) -> None:

@@ -1,7 +1,9 @@
 """Numbers that tell how the memory does, a card each."""
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QLabel, QSizePolicy, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QSizePolicy, QVBoxLayout
+
+from app.desktop.figure import Elided
 
 
 class Card(QFrame):
@@ -10,19 +12,18 @@ class Card(QFrame):
     def __init__(self, name: str, help: str) -> None:
         super().__init__()
         self.setProperty("role", "card")
-        self.setToolTip(f"<b>{name}</b><br>{help}")
+        self._help = f"<b>{name}</b><br>{help}"
+        self.setToolTip(self._help)
         self.setAccessibleName(name)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.name = name
-        self._name = QLabel(name)
+        self._name = Elided(name)
         self._name.setProperty("role", "small")
-        self._value = QLabel("-")
+        self._value = Elided("-")
         self._value.setProperty("role", "value")
-        self._below = QLabel("")
+        self._below = Elided()
         self._below.setProperty("role", "small")
-        for label in (self._name, self._value, self._below):
-            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         column = QVBoxLayout(self)
         column.setContentsMargins(12, 7, 10, 7)
         column.setSpacing(1)
@@ -36,6 +37,7 @@ class Card(QFrame):
             self._value.setText(value)
         if below != self._below.text():
             self._below.setText(below)
+            self.setToolTip(f"{self._help}<br>{value}, {below}")
         self.setAccessibleDescription(f"{value}, {below}")
 
     @property

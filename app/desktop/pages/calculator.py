@@ -94,7 +94,8 @@ class Slide(QWidget):
             self.slider.setValue(max(place for place, each in enumerate(self.values) if each <= value or place == 0))
 
     def _tell(self) -> None:
-        self.shown.setText(f"<b>{self.value:,}</b> {self.unit}")
+        unit = self.unit.removesuffix("s") if self.value == 1 else self.unit
+        self.shown.setText(f"<b>{self.value:,}</b> {unit}".strip())
 
 
 class Calculator(Page):
@@ -135,11 +136,9 @@ class Calculator(Page):
     # What is asked
 
     def _controls(self) -> QWidget:
-        card = QFrame()
-        card.setProperty("role", "card")
-        card.setMinimumWidth(260)
-        box = QVBoxLayout(card)
-        box.setContentsMargins(14, 12, 14, 14)
+        inner = QWidget()
+        box = QVBoxLayout(inner)
+        box.setContentsMargins(0, 0, 6, 0)
         box.setSpacing(12)
         self.model = self._combo(box, "Model", preset_names("models"), FIRST_MODEL)
         self.format = self._combo(box, "Keys and values as", FORMATS, FORMATS[0])
@@ -170,14 +169,27 @@ class Calculator(Page):
         self.theory = QPushButton("Live against theory")
         self.theory.setToolTip("A small model generates; the bytes that it really holds follow the line of the formula")
         self.theory.clicked.connect(self.toggle)
-        box.addWidget(self.theory)
-        box.addWidget(self.send)
         area = QScrollArea()
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setWidget(card)
-        area.setMinimumWidth(270)
-        return area
+        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # its fields take the focus
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(inner)
+        for surface in (inner, area):
+            surface.setStyleSheet("background: transparent;")
+        card = self.card = QFrame()
+        card.setProperty("role", "card")
+        card.setMinimumWidth(270)
+        column = QVBoxLayout(card)
+        column.setContentsMargins(14, 12, 8, 14)
+        column.setSpacing(10)
+        column.addWidget(area, 1)
+        buttons = QVBoxLayout()
+        buttons.setContentsMargins(0, 0, 6, 0)
+        buttons.addWidget(self.theory)
+        buttons.addWidget(self.send)
+        column.addLayout(buttons)
+        return card
 
     def _combo(self, box: QVBoxLayout, name: str, values: tuple[str, ...] | list[str], start: str) -> QComboBox:
         label = QLabel(name)
@@ -228,7 +240,7 @@ class Calculator(Page):
     # The answers
 
     def _answers(self) -> QWidget:
-        names = ("Reserved", "In pages", "Saved", "Blocks", "Wasted in pages", "Users held")
+        names = ("Reserved", "In pages", "Saved", "Blocks", "Page waste", "Users held")
         self.figures = {name: Figure(name) for name in names}
         cards = QHBoxLayout()
         cards.setSpacing(10)
@@ -239,6 +251,7 @@ class Calculator(Page):
         self.grid_caption.setProperty("role", "small")
         pages = QFrame()
         pages.setProperty("role", "card")
+        pages.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         inside = QVBoxLayout(pages)
         inside.setContentsMargins(12, 8, 12, 10)
         inside.setSpacing(6)
@@ -263,25 +276,34 @@ class Calculator(Page):
         self.bar = Chart("Used and wasted", "", "MiB", about="What holds tokens, and what nobody can use.")
         self.used_bars = self.bar.bars("holds tokens", "saved")
         self.wasted_bars = self.bar.bars("wasted", "bad")
-        self.curve = Chart(
-            "Saved, by length", "tokens", "% of what is reserved", about="Paging saves what never comes."
-        )
+        self.curve = Chart("Saved, by length", "tokens", "saved (%)", about="Paging saves what never comes.")
         self.curve_line = self.curve.line("", "paged", fill=True)
         self.curve_here = self.curve.scatter("here", "text", size=9)
         self.variants = Chart("Shared heads", "", "MiB in pages", about="The same model with other attention.")
         self.variant_bars = self.variants.bars("", "paged")
         self.models = Chart("Model against model", "", "KiB a token", about="Keys and values of one token, all layers.")
         self.model_bars = self.models.bars("", "stored")
-        self.fits = Chart("Batch against what fits", "sequences", "MiB", about="The pool's line needs a GPU.")
+        self.fits = Chart(
+            "Batch against what fits", "sequences", "GiB",
+            about="Both axes in powers of ten; the pool's line needs a GPU.",
+        )  # fmt: skip
+        self.fits.logarithmic(x=True, y=True)
         self.fits_reserved = self.fits.line("reserved", "traditional")
         self.fits_paged = self.fits.line("in pages", "paged")
         self.fits_pool = self.fits.line("the pool", "bad")
-        self.live = Chart("Live against theory", "step", "MiB", about="Bytes of a real engine, and the formula's line.")
+        self.live = Chart(
+            "Live against theory", "step", "MiB",
+            about="Bytes of a real engine, and the formula's line.",
+            empty="Press Live against theory: a small model generates such a batch, and its bytes are drawn here.",
+            from_zero=True,
+        )  # fmt: skip
+        self.live.whole("bottom")
         self.live_held = self.live.line("engine: blocks", "paged", step=True, dash=False)
         self.live_stored = self.live.line("engine: tokens", "saved", step=True, dash=False)
         self.live_theory = self.live.line("formula", "text", step=True)
         self.tabs = QTabWidget()
         self.tabs.setAccessibleName("Charts")
+        self.tabs.tabBar().setAccessibleName("Charts")
         for name, chart in (
             ("Saved", self.curve),
             ("Heads", self.variants),
@@ -290,6 +312,8 @@ class Calculator(Page):
             ("Live", self.live),
         ):
             self.tabs.addTab(chart, name)
+        for chart in (self.bar, self.curve, self.variants, self.models, self.fits, self.live):
+            chart.view.setMinimumHeight(130)  # the pages above them are smaller first
         low = QHBoxLayout()
         low.setSpacing(10)
         low.addWidget(self.bar, 2)
@@ -320,13 +344,11 @@ class Calculator(Page):
             _mib(result["traditional_memory_mb"]), f"{batch:,} x {question.max_tokens:,} tokens"
         )
         self.figures["In pages"].tell(_mib(result["paged_memory_mb"]), f"{batch:,} x {self.tokens.value:,} tokens")
-        self.figures["Saved"].tell(f"{saved:.2f} %", _mib(result["memory_saved_mb"]))
+        self.figures["Saved"].tell(f"{saved:.2f}%", _mib(result["memory_saved_mb"]))
         used, blocks = result["blocks_used"], result["num_blocks"]
-        self.figures["Blocks"].tell(f"{used:,}", f"of {blocks:,}: {result['utilization_percent']:.2f} %")
+        self.figures["Blocks"].tell(f"{used:,}", f"of {blocks:,}: {result['utilization_percent']:.2f}%")
         waste = result["requests"][0]
-        self.figures["Wasted in pages"].tell(
-            f"{waste['wasted_percent']:.1f} %", f"{waste['wasted_tokens']} tokens each"
-        )
+        self.figures["Page waste"].tell(f"{waste['wasted_percent']:.1f}%", f"{waste['wasted_tokens']} tokens each")
         users = served["users"] if served else None
         self.figures["Users held"].tell(
             "-" if users is None else f"{users:,}",
@@ -364,10 +386,12 @@ class Calculator(Page):
         most = max(2 * batch, 8)
         if pool is not None:
             most = max(most, min(int(1.2 * pool * MIB / max(result["paged_memory_mb"] * MIB / batch, 1)), 100_000))
-        counts = np.unique(np.linspace(1, most, 60).astype(int))
-        self.fits_reserved.set(counts, counts * result["traditional_memory_mb"] / batch)
-        self.fits_paged.set(counts, counts * result["paged_memory_mb"] / batch)
-        self.fits_pool.set(counts if pool is not None else [], np.full(len(counts), pool) if pool is not None else [])
+        counts = np.unique(np.geomspace(1, most, 60).astype(int))
+        self.fits_reserved.set(counts, counts * result["traditional_memory_mb"] / batch / 1024)
+        self.fits_paged.set(counts, counts * result["paged_memory_mb"] / batch / 1024)
+        self.fits_pool.set(
+            counts if pool is not None else [], np.full(len(counts), pool / 1024) if pool is not None else []
+        )
 
     # From here
 
@@ -438,7 +462,7 @@ class Calculator(Page):
         self._columns = []
         self.tabs.setCurrentWidget(self.live)
         self.theory.setText("Stop the engine")
-        self.live.heading.setText(f"Live against theory: {SHIPPED[0]}, {batch} x {tokens} tokens")
+        self.live.rename(f"Live against theory: {SHIPPED[0]}, {batch} x {tokens} tokens")
         self._shape = (batch, prompt, scenario.memory.block_size)
         self.task = self.context.tasks.start(validate, Wanted(scenario.to_toml(), times=False))
         self.task.progressed.connect(self._progress)
@@ -486,6 +510,8 @@ class Calculator(Page):
 def _mib(value: float) -> str:
     if value >= 10 * 1024:
         return f"{value / 1024:,.1f} GiB"
+    if value >= 1024:
+        return f"{value / 1024:,.2f} GiB"
     return f"{value:,.2f} MiB" if value < 100 else f"{value:,.0f} MiB"
 
 

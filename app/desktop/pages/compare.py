@@ -1,5 +1,6 @@
 """Settings against each other: replications on common random numbers, intervals, paired differences, trade-offs."""
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,7 @@ from PySide6.QtWidgets import (
     QScrollArea,
     QSpinBox,
     QSplitter,
-    QTableWidget,
-    QTableWidgetItem,
+    QTabWidget,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -32,7 +32,9 @@ from app.desktop import theme
 from app.desktop.actions import Action
 from app.desktop.charts import Chart, Scatter, number
 from app.desktop.dialogs import complain
+from app.desktop.figure import Elided
 from app.desktop.pages.base import Context, Page
+from app.desktop.sheet import Sheet
 from app.desktop.tasks import Task
 from app.jobs.comparison import Asked, Finished, Planned, Retried, Tables, compare, report
 from simcore.errors import InputError
@@ -76,16 +78,19 @@ class FactorRow(QWidget):
         completer.setCompletionMode(QCompleter.CompletionMode.PopupCompletion)
         self.key.setCurrentText(key)
         self.key.setAccessibleName("Key that varies")
+        self.key.setToolTip("A key of the scenario, or a family of policies")
         self.key.setSizePolicy(self.key.sizePolicy().Policy.Ignored, self.key.sizePolicy().verticalPolicy())
         self.values = QLineEdit(values)
         self.values.setPlaceholderText("values: 8, 16, 32 or 8:64:8 or log:1:16:5")
         self.values.setAccessibleName("Values of the key")
+        self.values.setToolTip("With commas between them; 8:64:8 is from, to and step, log:1:16:5 is five from 1 to 16")
         self.all = QToolButton()
-        self.all.setText("all")
+        self.all.setText("All")
+        self.all.setProperty("role", "field")
+        self.all.setAccessibleName("All policies")
         self.all.setToolTip("Every policy of this family")
         self.all.clicked.connect(self._take_all)
         self.drop = QToolButton()
-        self.drop.setIcon(theme.icon("close", "muted"))
         self.drop.setAccessibleName("Remove this key")
         self.drop.setToolTip("Remove this key")
         self.drop.clicked.connect(lambda: page.remove(self))
@@ -98,6 +103,9 @@ class FactorRow(QWidget):
         grid.addWidget(self.drop, 0, 1)
         grid.addWidget(self.values, 1, 0)
         grid.addWidget(self.all, 1, 1)
+        grid.setColumnMinimumWidth(1, 40)
+        theme.themes.changed.connect(self._dress)
+        self._dress()
         self._changed()
 
     @property
@@ -108,6 +116,9 @@ class FactorRow(QWidget):
     def _changed(self) -> None:
         self.all.setVisible(self.key.currentText() in FAMILIES)
         self.page.asked_anew()
+
+    def _dress(self) -> None:
+        self.drop.setIcon(theme.icon("close", "muted"))
 
     def _take_all(self) -> None:
         self.values.setText(", ".join(FAMILIES[self.key.currentText()]))
@@ -155,9 +166,9 @@ class Compare(Page):
     # The question
 
     def _question(self) -> QWidget:
-        card = QFrame()
+        card = self.card = QFrame()
         card.setProperty("role", "card")
-        card.setMinimumWidth(280)
+        card.setMinimumWidth(250)
         box = QVBoxLayout(card)
         box.setContentsMargins(14, 10, 14, 14)
         box.setSpacing(8)
@@ -169,11 +180,14 @@ class Compare(Page):
         area = QScrollArea()
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # its fields take the focus
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setWidget(inner)
         for surface in (inner, area):
             surface.setStyleSheet("background: transparent;")
         box.addWidget(area, 1)
         another = QPushButton("Another key")
+        another.setToolTip("All combinations of the values of all keys are run")
         another.clicked.connect(lambda: self.add("memory.blocks", ""))
         box.addWidget(another)
 
@@ -202,6 +216,7 @@ class Compare(Page):
             widget.setSizePolicy(widget.sizePolicy().Policy.Ignored, widget.sizePolicy().verticalPolicy())
             form.addWidget(label, row, 0)
             form.addWidget(widget, row, 1)
+        self.replications.lineEdit().setAccessibleName("Replications")
         box.addLayout(form)
         box.addWidget(self.keep)
         self.replications.valueChanged.connect(self.asked_anew)
@@ -290,11 +305,12 @@ class Compare(Page):
         self.bar.setTextVisible(False)
         self.bar.setAccessibleName("Runs that are done")
         self.bar.hide()
-        self.status = QLabel("Nothing has been compared yet.")
+        self.status = Elided("Nothing has been compared yet.")
         self.status.setProperty("role", "muted")
         self.workers = QLabel()
         self.workers.setProperty("role", "small")
         self.workers.setWordWrap(True)
+        self.workers.hide()
         self.chosen = _metrics()
         self.chosen.setAccessibleName("Metric")
         self.chosen.currentIndexChanged.connect(self._show)
@@ -308,45 +324,56 @@ class Compare(Page):
         self.export.clicked.connect(self._export)
         self.export.setEnabled(False)
 
-        self.means = Chart("Means and intervals", "", "", about="Student's interval over the replications.")
+        self.means = Chart(
+            "Means and intervals", "", "",
+            about="Student's interval over the replications. A click on a bar opens its run in Live.",
+            empty="Choose on the left what varies, and press Compare: the mean of each setting is shown here, with its "
+            "interval.",
+        )  # fmt: skip
         self.mean_bars = self.means.bars("", "stored")
         self.means.view.scene().sigMouseClicked.connect(self._clicked)
-        self.trade = Chart("Trade-off", "", "", about="Each point is a setting; towards the corner that both want.")
+        self.trade = Chart(
+            "Trade-off", "", "",
+            about="Each point is a setting; towards the corner that both want.",
+            empty="Two metrics against each other, a point a setting.",
+        )  # fmt: skip
         self.points: list[Scatter] = []
-        self.cdf = Chart("Distribution over the requests", "s", "share", about="Over the requests of all replications.")
-        self.table = QTableWidget(0, len(COLUMNS))
-        self.table.setAccessibleName("Every setting against its baseline")
-        self.table.setHorizontalHeaderLabels(COLUMNS)
-        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.table.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
-        self.table.setShowGrid(False)
-        self.table.verticalHeader().hide()
+        self.cdf = Chart(
+            "Distribution over the requests", "s", "share",
+            about="Over the requests of all replications.",
+            empty="How the latencies of the requests are spread, a line a setting.",
+        )  # fmt: skip
+        self.tabs = QTabWidget()
+        self.tabs.setAccessibleName("Charts")
+        self.tabs.tabBar().setAccessibleName("Charts")
+        self.tabs.addTab(self.trade, "Trade-off")
+        self.tabs.addTab(self.cdf, "Distribution")
+        self.table = Sheet(COLUMNS, "Every setting against its baseline", right=(1, 2), stretch=(3,))
+        self.table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.table.verticalHeader().setMinimumSectionSize(28)
         self.table.cellActivated.connect(lambda row, _column: self.open_setting(row))
         self.table.setToolTip("Enter or a double click opens a run of the setting in Live")
-        header = self.table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(len(COLUMNS) - 1, QHeaderView.ResizeMode.Stretch)
 
         progress = QHBoxLayout()
         progress.addWidget(self.status, 1)
         progress.addWidget(self.bar, 1)
+        progress.addWidget(self.export)
         choice = QHBoxLayout()
         choice.setSpacing(8)
         for text, widget in (("Metric", self.chosen), ("Trade-off of", self.across), ("and", self.upward)):
-            choice.addWidget(_muted(text))
-            choice.addWidget(widget)
-        choice.addStretch(1)
-        choice.addWidget(self.export)
+            label = _muted(text)
+            label.setBuddy(widget)
+            choice.addWidget(label)
+            choice.addWidget(widget, 1)
         grid = QGridLayout()
         grid.setSpacing(10)
         grid.addWidget(self.means, 0, 0)
-        grid.addWidget(self.trade, 0, 1)
-        grid.addWidget(self.table, 1, 0)
-        grid.addWidget(self.cdf, 1, 1)
-        for column, stretch in enumerate((3, 2)):
+        grid.addWidget(self.tabs, 0, 1)
+        grid.addWidget(self.table, 1, 0, 1, 2)
+        for column, stretch in enumerate((1, 1)):
             grid.setColumnStretch(column, stretch)
-        for row in (0, 1):
-            grid.setRowStretch(row, 1)
+        for row, stretch in enumerate((3, 2)):
+            grid.setRowStretch(row, stretch)
         whole = QWidget()
         down = QVBoxLayout(whole)
         down.setContentsMargins(0, 0, 0, 0)
@@ -408,7 +435,8 @@ class Compare(Page):
             f"{place + 1}: {worker.runs} runs, {worker.cpu_s:.1f} CPU s"
             for place, worker in enumerate(list(self._workers.values())[:MOST_SHOWN_WORKERS])
         ]
-        self.workers.setText("workers  " + "   ".join(told) if told else "")
+        self.workers.setText("Workers:  " + "   ".join(told))
+        self.workers.setVisible(bool(told))
 
     def _where(self) -> str:
         done, spent = self._done_runs, time.monotonic() - self._begun
@@ -448,11 +476,11 @@ class Compare(Page):
         if comparison is None:
             return
         metric = self.chosen.currentData()
-        unit = next(each.unit for each in METRICS if each.name == metric)
         intervals = list(comparison.intervals(metric).iter_rows(named=True))
         known = [row for row in intervals if row["mean"] is not None]
         self._bars = [comparison.experiment.settings[row["setting"]] for row in known]
-        self.means.heading.setText(f"{metric}" + (f" ({unit})" if unit != "1" else ""))
+        self.means.rename(_with_unit(metric))
+        self.means.label(y="mean")
         steady = bool(known) and all(row["steady"] for row in known)
         ends = [[row[end] for row in known] for end in ("low", "high")] if steady else (None, None)
         self.mean_bars.set([row["label"] for row in known], [row["mean"] for row in known], *ends)
@@ -467,7 +495,7 @@ class Compare(Page):
         self.table.setRowCount(len(intervals))
         for place, row in enumerate(intervals):
             against = paired.get(row["setting"])
-            cells = [str(row["label"]), f"{_number(row['mean'])}{_half(row)}"]
+            cells = [str(row["label"]), _mean(row)]
             verdict, hue = "the baseline", "muted"
             if against is None:
                 cells += [""]
@@ -481,18 +509,11 @@ class Compare(Page):
                 elif against["needed"]:
                     verdict += f"; about {against['needed']:,} would do"
             for column, text in enumerate([*cells, verdict]):
-                item = QTableWidgetItem(text)
-                if 0 < column < len(COLUMNS) - 1:
-                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-                if column == len(COLUMNS) - 1:
-                    item.setForeground(theme.colour(hue))
-                item.setToolTip(text)
-                self.table.setItem(place, column, item)
+                self.table.put(place, column, text, hue if column == len(COLUMNS) - 1 else "")
 
     def _show_trade(self, comparison: Comparison) -> None:
         x, y = self.across.currentData(), self.upward.currentData()
-        self.trade.plot.setLabel("bottom", x)
-        self.trade.plot.setLabel("left", y)
+        self.trade.label(x=_with_unit(x), y=_with_unit(y))
         means, heights = (
             {row["setting"]: row["mean"] for row in comparison.intervals(name).iter_rows(named=True)} for name in (x, y)
         )
@@ -509,11 +530,12 @@ class Compare(Page):
     def _show_distribution(self, comparison: Comparison, metric: str) -> None:
         latency = metric.partition(".")[0]
         frame = comparison.samples.filter(comparison.samples["metric"] == latency)
-        self.cdf.setVisible(not frame.is_empty())
+        self.tabs.setTabVisible(1, not frame.is_empty())
         settings = comparison.experiment.settings[:8]
         while len(self.cdf.series) < len(settings):
             self.cdf.line(settings[len(self.cdf.series)].label)
-        self.cdf.heading.setText(f"{latency} of the requests")
+        self.cdf.rename(f"{latency} of the requests")
+        self.cdf.label(x=f"{latency} (s)", y="share of the requests")
         for place, line in enumerate(self.cdf.series):
             rows = frame.filter(frame["setting"] == place) if place < len(settings) else frame.clear()
             line.name = settings[place].label if place < len(settings) else ""
@@ -553,6 +575,8 @@ class Compare(Page):
 
 def _metrics() -> QComboBox:
     box = QComboBox()
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(5)
     names = [*SHOWN, *(metric.name for metric in METRICS if metric.name not in SHOWN)]
     helps = {metric.name: f"{metric.help} ({metric.unit})" for metric in METRICS}
     for name in names:
@@ -584,9 +608,20 @@ def _difference(row: dict[str, object]) -> str:
         return "-"
     if not (isinstance(low, float) and isinstance(high, float)):
         return f"{difference:+.3g}"
-    return f"{difference:+.3g} ({low:.2g} to {high:.2g})"
+    digits = max(1 - math.floor(math.log10((high - low) / 2)), 0) if high > low else 3
+    return f"{difference:+,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
-def _half(row: dict[str, object]) -> str:
-    low, high = row["low"], row["high"]
-    return f" ± {(high - low) / 2:.2g}" if isinstance(low, float) and isinstance(high, float) else ""
+def _mean(row: dict[str, object]) -> str:
+    """With half its interval, and no more digits than that has."""
+    mean, low, high = row["mean"], row["low"], row["high"]
+    if not (isinstance(mean, float) and isinstance(low, float) and isinstance(high, float)) or high <= low:
+        return _number(mean)
+    half = (high - low) / 2
+    digits = max(1 - math.floor(math.log10(half)), 0)
+    return f"{mean:,.{digits}f} ± {half:,.{digits}f}"
+
+
+def _with_unit(metric: str) -> str:
+    unit = next(each.unit for each in METRICS if each.name == metric)
+    return metric if unit == "1" else f"{metric} ({unit})"

@@ -328,6 +328,7 @@ class Home(Page):
         for button, icon in self._steps:
             button.setIcon(theme.icon(icon, "accent"))
             button.setIconSize(QSize(16, 16))
+        self._fill_recent()
 
     def _fill_recent(self) -> None:
         while (item := self.recent.takeAt(0)) is not None:

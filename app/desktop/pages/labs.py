@@ -8,6 +8,7 @@ import pyqtgraph as pg
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QComboBox,
+    QFrame,
     QGridLayout,
     QHBoxLayout,
     QHeaderView,
@@ -16,8 +17,6 @@ from PySide6.QtWidgets import (
     QProgressBar,
     QPushButton,
     QSpinBox,
-    QTableWidget,
-    QTableWidgetItem,
     QTabWidget,
     QVBoxLayout,
     QWidget,
@@ -27,7 +26,9 @@ from app.desktop import theme
 from app.desktop.actions import Action
 from app.desktop.charts import Chart, number
 from app.desktop.dialogs import complain
+from app.desktop.figure import Elided
 from app.desktop.pages.base import Context, Page
+from app.desktop.sheet import Sheet
 from app.desktop.tasks import Task
 from app.jobs import labs
 from app.jobs.validation import SHIPPED
@@ -81,7 +82,7 @@ class Lab(QWidget):
         self.task: Task | None = None
         self.top = QHBoxLayout()
         self.top.setSpacing(8)
-        self.note = QLabel()
+        self.note = Elided()
         self.note.setProperty("role", "muted")
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
@@ -100,12 +101,16 @@ class Lab(QWidget):
 
     def close_top(self) -> None:
         """Everything that is asked is there: note, progress and button come last."""
-        self.top.addStretch(1)
-        for widget in (self.note, self.bar, self.go):
+        self.top.addSpacing(8)
+        self.top.addWidget(self.note, 1)
+        for widget in (self.bar, self.go):
             self.top.addWidget(widget)
 
-    def ask(self, name: str, widget: Any) -> Any:
+    def ask(self, name: str, widget: Any, help: str = "") -> Any:
         """A named field."""
+        widget.setToolTip(help)
+        if isinstance(widget, QSpinBox):
+            widget.lineEdit().setAccessibleName(name)
         label = QLabel(name)
         label.setProperty("role", "muted")
         label.setBuddy(widget)
@@ -171,20 +176,29 @@ class AttentionLab(Lab):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context, "Measure")
-        self.tokens = self.ask("Tokens", _spin(2, 4096, 128))
-        self.dim = self.ask("Width", _spin(1, 1024, 64))
-        self.block = self.ask("Block", _spin(1, 4096, 32))
-        self.backend = self.ask("with", QComboBox())
+        self.tokens = self.ask("Tokens", _spin(2, 4096, 128), "Length of the sequence")
+        self.dim = self.ask("Width", _spin(1, 1024, 64), "Numbers in a key, as in a query and a value")
+        self.block = self.ask("Block", _spin(1, 4096, 32), "Tokens in a block, or page")
+        self.backend = self.ask("Computed with", QComboBox(), "Both give the same; their times differ")
         self.backend.addItems(["numpy", "torch"])
         self.close_top()
-        self.time = Chart("Time", "", "ms", about="Median, and between which half of the runs lie.")
-        self.peak = Chart("Peak memory", "", "KiB", about="Allocated at most, besides q, k and v.")
-        self.blocks = Chart("Memory of each block", "block of queries", "KiB")
+        self.time = Chart("Time", "", "ms", about="Median, and between which half of the runs lie.",
+                          empty="Press Measure: three forms of attention compute the same sequence.")  # fmt: skip
+        self.peak = Chart("Peak memory", "", "KiB", about="Allocated at most, besides q, k and v.",
+                          empty="What each form allocates at most.")  # fmt: skip
+        self.blocks = Chart("Memory of each block", "block of queries", "KiB",
+                            about="Allocated while one block of queries is answered.",
+                            empty="What one block of queries takes.", from_zero=True)  # fmt: skip
+        self.blocks.whole("bottom")
         self.error = Chart("Not the same function", "tokens seen beside the block", "relative error",
-                           about="By how far a block-local token looks beyond its block.")  # fmt: skip
+                           about="By how far a block-local token looks beyond its block.",
+                           empty="How far off block-local attention is.")  # fmt: skip
         self.pattern = Chart(
             "Weights of the first tokens",
+            "key",
+            "query",
             about="Lines are blocks: block-local attention sees the squares on the diagonal alone.",
+            empty="Which token looks at which.",
         )
         self.time_bars, self.peak_bars = self.time.bars("", "stored"), self.peak.bars("", "stored")
         self.lines = {name: self.blocks.line(name, COLOURS[name]) for name in ("paged", "block-local")}
@@ -235,47 +249,58 @@ class HeadsLab(Lab):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context, "Generate")
-        self.model = self.ask("Model", QComboBox())
+        self.model = self.ask("Model", QComboBox(), "A small model that comes along")
         self.model.addItems(SHIPPED)
-        self.prompt = self.ask("Prompt", QLineEdit(PROMPT))
-        self.prompt.setMinimumWidth(280)
-        self.block = self.ask("Page", _spin(1, 64, 8))
-        self.count = self.ask("New tokens", _spin(1, 128, 24))
+        self.prompt = self.ask("Prompt", QLineEdit(PROMPT), "What it goes on from")
+        self.prompt.setCursorPosition(0)
+        self.prompt.setMinimumWidth(160)
+        self.top.setStretchFactor(self.prompt, 2)
+        self.block = self.ask("Page", _spin(1, 64, 8), "Tokens in a page")
+        self.count = self.ask("New tokens", _spin(1, 128, 24), "How many it writes")
         self.close_top()
-        self.text = QLabel("Tokens appear here, page by page.")
+        self.text = QLabel("Press Generate: the prompt's tokens and the model's own appear here, page by page.")
         self.text.setTextFormat(Qt.TextFormat.RichText)
         self.text.setWordWrap(True)
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.text.setMargin(12)
         self.layer, self.head = _spin(1, 1, 1), _spin(1, 1, 1)
         for box in (self.layer, self.head):
             box.valueChanged.connect(self._draw)
-        choice = QHBoxLayout()
+        self.pages = Chart("Where the last token looks", "page", "share of attention",
+                           about="In the last layer, mean of its heads.",
+                           empty="How much of the last token's attention each page gets.")  # fmt: skip
+        self.page_bars = self.pages.bars("", "paged")
+        self.map = Chart("Weights", "key", "query", about="Each row is a token and what it looks at; lines are pages.",
+                         empty="What every token looks at, in the layer and head that are chosen.")  # fmt: skip
+        self.heat = self.map.heatmap("weight")
         for name, box in (("Layer", self.layer), ("Head", self.head)):
             label = QLabel(name)
             label.setProperty("role", "muted")
             label.setBuddy(box)
             box.setAccessibleName(name)
-            choice.addWidget(label)
-            choice.addWidget(box)
-        choice.addStretch(1)
-        self.pages = Chart("Where the last token looks", "page", "share of attention",
-                           about="In the last layer, mean of its heads.")  # fmt: skip
-        self.page_bars = self.pages.bars("", "paged")
-        self.map = Chart("Weights", "key", "query", about="Each row is a token and what it looks at; lines are pages.")
-        self.heat = self.map.heatmap("weight")
-        left, right = QVBoxLayout(), QVBoxLayout()
-        left.addWidget(self.text, 2)
+            box.lineEdit().setAccessibleName(name)
+            box.setToolTip(f"{name} whose weights are drawn")
+            self.map.tools(label, box)
+        card = QFrame()
+        card.setProperty("role", "card")
+        inside = QVBoxLayout(card)
+        inside.setContentsMargins(12, 10, 12, 10)
+        heading = QLabel("What it reads and writes")
+        heading.setProperty("role", "heading")
+        inside.addWidget(heading)
+        inside.addWidget(self.text, 1)
+        left = QVBoxLayout()
+        left.setSpacing(10)
+        left.addWidget(card, 2)
         left.addWidget(self.pages, 3)
-        right.addLayout(choice)
-        right.addWidget(self.map, 1)
         row = QHBoxLayout()
         row.setSpacing(10)
         row.addLayout(left, 1)
-        row.addLayout(right, 1)
+        row.addWidget(self.map, 1)
         self.box.addLayout(row, 1)
         self.result: labs.Heads | None = None
         self._said: dict[int, list[str]] = {}
+        self._page = 0
+        theme.themes.changed.connect(self._tell)
         self.marks: list[Any] = []
 
     def asked(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -287,15 +312,21 @@ class HeadsLab(Lab):
             return
         for text, page, _place in news.tokens:
             self._said.setdefault(page, []).append(text)
-        size, muted = self.block.value(), theme.current().muted
+        self._page = self.block.value()
+        self._tell()
+        self.page_bars.set([str(page) for page in range(len(news.pages))], news.pages)
+
+    def _tell(self) -> None:
+        muted = theme.current().muted
+        if not self._said:
+            return
         self.text.setText(
             "<br>".join(
-                f"<span style='color:{muted}'>page {page}: {len(tokens)} of {size}</span> &nbsp; "
+                f"<span style='color:{muted}'>page {page}: {len(tokens)} of {self._page}</span> &nbsp; "
                 + "".join(tokens).replace("&", "&amp;").replace("<", "&lt;")
                 for page, tokens in self._said.items()
             )
         )
-        self.page_bars.set([str(page) for page in range(len(news.pages))], news.pages)
 
     def found(self, result: labs.Heads) -> None:
         self.result = result
@@ -318,29 +349,39 @@ class TrainingLab(Lab):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context, "Measure here")
-        self.gpu = self.ask("Predict for", QComboBox())
+        self.gpu = self.ask("Predict for", QComboBox(), "The GPU whose memory is the limit")
         self.gpu.addItems(preset_names("hardware"))
         self.gpu.setCurrentText("gtx-1080")
         self.gpu.currentIndexChanged.connect(self.predict)
         self.close_top()
-        columns = ("width", "length", "predicted", "at most", "", "document", "forward", "backward",
-                   "here", "forward", "backward")  # fmt: skip
-        self.table = _table(columns, "Attention by width and length")
+        columns = ("width", "length", "held", "at most", "document", "ms", "here", "ms")
+        self.table = Sheet(columns, "Attention by width and length", right=range(len(columns)))
+        for column, tip in (
+            (2, "Predicted: bytes held before backward"),
+            (3, "Predicted: bytes allocated at most, and whether they fit"),
+            (4, "What the document measured: bytes held before backward"),
+            (5, "What the document measured: forward and backward"),
+            (6, "Measured on this machine: bytes held before backward"),
+            (7, "Measured on this machine: forward and backward"),
+        ):
+            self.table.explain(column, tip)
         self.chart = Chart("Bytes before backward", "length", "MiB", about="One head, batch of 8; both axes in powers.")
         self.chart.logarithmic(x=True, y=True)
         self.lines = {dim: self.chart.line(f"width {dim}") for dim in (16, 32, 64, 128)}
         self.document = self.chart.scatter("document", "text")
         self.here = self.chart.scatter("here", "paged")
         words = QLabel(
-            "Forward and backward of one head, batch of 8, float32: bytes held before backward, bytes at most; "
-            "forward and backward in ms."
+            "Forward and backward of one head, batch of 8, float32: MiB held before backward and at most as "
+            "predicted, as the document has them and as measured here; forward / backward in ms."
         )
+        words.setWordWrap(True)
         words.setProperty("role", "muted")
         self.box.addWidget(words)
         row = QHBoxLayout()
         row.setSpacing(10)
-        row.addWidget(self.table, 3)
+        row.addWidget(self.table, 5)
         row.addWidget(self.chart, 2)
+        self.chart.setMinimumWidth(260)
         self.box.addLayout(row, 1)
         self.rows: list[labs.TrainingRow] = []
         self._places: dict[tuple[int, int], int] = {}
@@ -365,16 +406,18 @@ class TrainingLab(Lab):
         for place, row in enumerate(rows):
             fits = row.predicted_status == "fits"
             told = row.reported
-            cells = [str(row.dim), f"{row.length:,}", f"{row.predicted_held / MIB:,.1f} MiB", _size(row.predicted_peak)]
-            cells += ["✓ fits" if fits else "✗ out of memory"]
-            cells += ["out of memory", "", ""] if told is None else [f"{told[2]:,.1f} MiB", f"{told[0]}", f"{told[1]}"]
+            cells = [str(row.dim), f"{row.length:,}", _mib(row.predicted_held)]
+            cells += [f"{'✓' if fits else '✗'} {_mib(row.predicted_peak)}"]
+            cells += ["✗", ""] if told is None else [f"{told[2]:,.1f}", f"{told[0]} / {told[1]}"]
             for column, text in enumerate(cells):
-                _put(self.table, place, column, text, "" if column != 4 else "good" if fits else "bad")
+                hue = "" if column != 3 else "good" if fits else "bad"
+                tip = ("fits" if fits else "out of memory") if column == 3 else "out of memory" if text == "✗" else ""
+                self.table.put(place, column, text, hue, tip)
         for dim, line in self.lines.items():
             own = [row for row in rows if row.dim == dim]
             line.set([row.length for row in own], [row.predicted_held / MIB for row in own])
         known = [row for row in rows if row.reported]
-        self.document.set(_log([row.length for row in known]), _log([row.reported[2] for row in known if row.reported]))
+        self.document.set([row.length for row in known], [row.reported[2] for row in known if row.reported])
 
     def told(self, news: object) -> None:
         if not isinstance(news, labs.TrainingMeasured):
@@ -382,13 +425,12 @@ class TrainingLab(Lab):
         place = self._places.get((news.dim, news.length))
         if place is None:
             return
-        cells = [news.status] if news.status != "fits" else [f"{news.held / MIB:,.1f} MiB"]
-        cells += ["" if each is None else number(each) for each in (news.forward, news.backward)]
-        for column, text in enumerate(cells, 8):
-            _put(self.table, place, column, text, "", news.note)
+        spent = [number(each) for each in (news.forward, news.backward) if each is not None]
+        for column, text in ((6, _mib(news.held) if news.status == "fits" else news.status), (7, " / ".join(spent))):
+            self.table.put(place, column, text, "", news.note)
         self._measured.append(news)
         fitting = [each for each in self._measured if each.status == "fits"]
-        self.here.set(_log([each.length for each in fitting]), _log([each.held / MIB for each in fitting]))
+        self.here.set([each.length for each in fitting], [each.held / MIB for each in fitting])
 
 
 class ComplexityLab(Lab):
@@ -396,11 +438,17 @@ class ComplexityLab(Lab):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context, "Measure")
-        self.top.addWidget(QLabel("Training and generation of a small transformer, by tokens N and layers L."))
+        words = QLabel("Training and generation of a small transformer, by tokens N and layers L.")
+        words.setProperty("role", "muted")
+        self.top.addWidget(words)
         self.close_top()
-        self.table = _table(("way", "quantity", "symbol", "N", "L", "why it differs"), "Exponents")
+        self.table = Sheet(("way", "quantity", "symbol", "N", "L", "why it differs"), "Exponents", right=(3, 4))
+        self.table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.table.verticalHeader().setMinimumSectionSize(28)
         self.table.itemSelectionChanged.connect(self._draw)
-        self.chart = Chart("Measured", "N or L", "", about="Both axes in powers: a power law is a straight line.")
+        self.chart = Chart("Measured", "N or L", "", about="Both axes in powers: a power law is a straight line.",
+                           empty="Press Measure: it takes a minute or two. Each row's points are drawn here, and the "
+                           "line whose slope is the exponent.")  # fmt: skip
         self.chart.logarithmic(x=True, y=True)
         self.points = {axis: self.chart.scatter(axis, hue) for axis, hue in (("N", "stored"), ("L", "internal"))}
         self.fits = {axis: self.chart.line(f"fit by {axis}", hue) for axis, hue in (("N", "stored"), ("L", "internal"))}
@@ -422,7 +470,7 @@ class ComplexityLab(Lab):
             exponents = [f"{cell.fits[axis][0]:.2f} ± {cell.fits[axis][1]:.2f}" for axis in ("N", "L")]
             texts = (cell.way, cell.quantity, cell.symbol, *exponents, " ".join(cell.why))
             for column, text in enumerate(texts):
-                _put(self.table, place, column, text, "", " ".join(cell.why))
+                self.table.put(place, column, text, "", " ".join(cell.why))
         self.table.selectRow(0)
 
     def _draw(self) -> None:
@@ -430,12 +478,12 @@ class ComplexityLab(Lab):
         if not 0 <= place < len(self.cells):
             return
         cell = self.cells[place]
-        self.chart.heading.setText(f"{cell.way}: {cell.quantity}")
-        self.chart.plot.setLabel("left", cell.unit)
+        self.chart.rename(f"{cell.way}: {cell.quantity}")
+        self.chart.label(y=cell.unit)
         for axis, points in cell.points.items():
             x, y = points.T
             there = y > 0
-            self.points[axis].set(_log(x[there]), _log(y[there]))
+            self.points[axis].set(x[there], y[there])
             slope = cell.fits[axis][0]
             middle = np.exp(np.log(y[there]).mean() - slope * np.log(x[there]).mean()) if there.any() else 0.0
             self.fits[axis].set(x[there], middle * x[there] ** slope)
@@ -446,16 +494,12 @@ class Documents(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = _table(("document", "it says", "what is so", "see"), "The documents' own faults")
-        self.table.setWordWrap(True)
+        self.table = Sheet(("document", "it says", "what is so", "see"), "The documents' own faults", stretch=(1, 2))
+        self.table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.table.setRowCount(len(FAULTS))
         for place, row in enumerate(FAULTS):
             for column, text in enumerate(row):
-                _put(self.table, place, column, text, "")
-        header = self.table.horizontalHeader()
-        for column in (1, 2):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
-        self.table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+                self.table.put(place, column, text)
         words = QLabel(
             "The labs began with five documents on paged attention. Their numbers are computed or measured here; "
             "these are the places where they contradict themselves, or what can be measured. docs/ideas has a page for "
@@ -476,8 +520,8 @@ class Labs(Page):
     title = "Labs"
     icon = "labs"
     about = (
-        "What attention costs in its forms, what a small model looks at, which sizes fit into a GPU, how cost grows "
-        "with tokens and layers: measured on this machine, beside what the documents say."
+        "What attention costs in its forms, what a small model looks at, which sizes fit into a GPU, and how cost "
+        "grows with tokens and layers. All of it is measured on this machine when you ask, beside what documents say."
     )
 
     def __init__(self, context: Context) -> None:
@@ -489,6 +533,7 @@ class Labs(Page):
         self.documents = Documents()
         self.tabs = QTabWidget()
         self.tabs.setAccessibleName("Labs")
+        self.tabs.tabBar().setAccessibleName("Labs")
         for name, tab in (
             ("Attention", self.attention),
             ("A model's pages", self.heads),
@@ -535,28 +580,6 @@ def _spin(low: int, high: int, value: int) -> QSpinBox:
     return box
 
 
-def _table(columns: tuple[str, ...], name: str) -> QTableWidget:
-    table = QTableWidget(0, len(columns))
-    table.setAccessibleName(name)
-    table.setHorizontalHeaderLabels(columns)
-    table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-    table.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
-    table.setShowGrid(False)
-    table.verticalHeader().hide()
-    header = table.horizontalHeader()
-    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-    header.setSectionResizeMode(len(columns) - 1, QHeaderView.ResizeMode.Stretch)
-    return table
-
-
-def _put(table: QTableWidget, row: int, column: int, text: str, hue: str, tip: str = "") -> None:
-    item = QTableWidgetItem(text)
-    item.setToolTip(tip or text)
-    if hue:
-        item.setForeground(theme.colour(hue))
-    table.setItem(row, column, item)
-
-
 def _block_lines(chart: Chart, old: list[Any], block: int, count: int) -> list[Any]:
     """Lines between blocks, over a heatmap."""
     for line in old:
@@ -571,10 +594,5 @@ def _block_lines(chart: Chart, old: list[Any], block: int, count: int) -> list[A
     return made
 
 
-def _log(values: Any) -> Any:
-    """Scatters are not told of axes in powers of ten."""
-    return np.log10(np.maximum(np.asarray(values, np.float64), 1e-12))
-
-
-def _size(count: int) -> str:
-    return f"{count / (1 << 30):,.2f} GiB" if count >= 1 << 30 else f"{count / MIB:,.1f} MiB"
+def _mib(count: int) -> str:
+    return f"{count / MIB:,.1f}"

@@ -13,7 +13,6 @@ from PySide6.QtWidgets import (
     QFrame,
     QGridLayout,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QListWidget,
     QListWidgetItem,
@@ -21,8 +20,6 @@ from PySide6.QtWidgets import (
     QPushButton,
     QSplitter,
     QStackedWidget,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
@@ -33,6 +30,7 @@ from app.desktop.charts import Chart, number
 from app.desktop.dialogs import complain
 from app.desktop.figure import Figure
 from app.desktop.pages.base import Context, Page
+from app.desktop.sheet import Sheet
 from app.desktop.tasks import Task
 from app.jobs.results import Report, export_table, read_report
 from simcore.errors import InputError
@@ -54,26 +52,17 @@ class ReportView(QWidget):
         self.running = self.queue.line("running")
         self.waiting = self.queue.line("waiting")
         self.queue.link_x(self.memory)
-        self.hits = Chart("Prefix cache", "time", "share of looked-up tokens", x_unit="s")
+        self.hits = Chart(
+            "Prefix cache", "time", "hit share", x_unit="s", about="Found of the tokens that were looked up."
+        )
         self.hit_share = self.hits.line("found", "cached", fill=True)
         self.hits.link_x(self.memory)
         self.latency = Chart("Latencies", "", "s", about="Percentiles over the requests that came to have one.")
         self.bars = {name: self.latency.bars(name) for name in PERCENTILES}
         self.charts = (self.memory, self.queue, self.hits, self.latency)
-        self.table = QTableWidget(0, 2)
-        self.table.setAccessibleName("All numbers")
-        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.table.setShowGrid(False)
-        self.table.verticalHeader().hide()
-        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        self.table.setMinimumWidth(180)
+        self.table = Sheet(("number", "value"), "All numbers", right=(1,), stretch=(0,))
+        self.table.setMinimumWidth(250)
         self.table.verticalHeader().setDefaultSectionSize(26)
-        for column, (name, side) in enumerate(
-            (("number", Qt.AlignmentFlag.AlignLeft), ("value", Qt.AlignmentFlag.AlignRight))
-        ):
-            head = QTableWidgetItem(name)
-            head.setTextAlignment(side | Qt.AlignmentFlag.AlignVCenter)
-            self.table.setHorizontalHeaderItem(column, head)
         top = QHBoxLayout()
         top.setSpacing(10)
         for figure in self.figures.values():
@@ -115,10 +104,8 @@ class ReportView(QWidget):
             bars.set(names, [told[f"{name}.{percentile}"] for name in names])
         self.table.setRowCount(len(told))
         for row, (name, value) in enumerate(told.items()):
-            self.table.setItem(row, 0, QTableWidgetItem(name))
-            cell = QTableWidgetItem(_text(value))
-            cell.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-            self.table.setItem(row, 1, cell)
+            self.table.put(row, 0, name)
+            self.table.put(row, 1, _text(value))
 
 
 class Reports(Page):
@@ -152,7 +139,7 @@ class Reports(Page):
         column.addWidget(heading)
         column.addWidget(self.list, 1)
         column.addWidget(self.add)
-        left.setMinimumWidth(230)
+        left.setMinimumWidth(190)
 
         self.heading = QLabel()
         self.sub = QLabel()
@@ -195,7 +182,7 @@ class Reports(Page):
         split.addWidget(self.right)
         split.setStretchFactor(1, 1)
         split.setChildrenCollapsible(False)
-        split.setSizes([250, 1000])
+        split.setSizes([210, 1000])
         box = QVBoxLayout(self)
         box.setContentsMargins(16, 14, 16, 14)
         box.addWidget(split)
@@ -253,6 +240,7 @@ class Reports(Page):
         self._task = None
         self.report = None
         self.empty.setText(sentence)
+        self.context.window.say("")
         self.right.setCurrentIndex(0)
 
     def _show(self, report: Report) -> None:
@@ -271,6 +259,7 @@ class Reports(Page):
         self.sub.setText(", ".join(part for part in told if part))
         self.view.show_report(report)
         self.right.setCurrentIndex(1)
+        self.context.window.say(f"{report.path.name} is open")
         self.open_scenario.setEnabled((report.path / "scenario.toml").exists())
         for name, action in self._table_actions.items():
             action.setEnabled((report.path / f"{name}.parquet").exists())
@@ -324,6 +313,8 @@ class Reports(Page):
 
     def _dress(self) -> None:
         self.add.setIcon(theme.icon("folder", "muted"))
+        for row in range(self.list.count()):
+            self.list.item(row).setIcon(theme.icon("reports", "muted"))
         self.export.setIcon(theme.icon("export", "on_accent"))
         self.open_scenario.setIcon(theme.icon("open", "muted"))
 

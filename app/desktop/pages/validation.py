@@ -17,18 +17,16 @@ from PySide6.QtWidgets import (
     QProgressBar,
     QPushButton,
     QSpinBox,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
-from app.desktop import theme
 from app.desktop.actions import Action
 from app.desktop.charts import Chart, Scatter, number
 from app.desktop.dialogs import complain
-from app.desktop.figure import Figure
+from app.desktop.figure import Elided, Figure
 from app.desktop.pages.base import Context, Page
+from app.desktop.sheet import Sheet
 from app.desktop.tasks import Task
 from app.jobs.validation import SHIPPED, Begun, Seen, Verdict, Wanted, validate
 from simcore.errors import InputError
@@ -58,6 +56,7 @@ class Validation(Page):
         self.task: Task | None = None
         self.verdict: Verdict | None = None
         self._columns: dict[str, list[NDArray[np.float64]]] = {}
+        self._said: dict[str, str] = {}
         self._block_bytes = self._token_bytes = 0
         self._total = 0
 
@@ -69,9 +68,11 @@ class Validation(Page):
         self.device = QComboBox()
         self.device.setAccessibleName("Device")
         self.device.setEditable(True)
+        self.device.setToolTip("Where the model runs, in torch's words: cpu, cuda, cuda:1")
         self.device.addItems(["cpu", "cuda"])
         self.requests = QSpinBox()
         self.requests.setAccessibleName("Requests")
+        self.requests.lineEdit().setAccessibleName("Requests")
         self.requests.setRange(1, 1_000_000)
         self.requests.setValue(REQUESTS)
         self.requests.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
@@ -88,7 +89,7 @@ class Validation(Page):
         self.bar.setAccessibleName("Progress of the engine")
         self.bar.setMaximumWidth(180)
         self.bar.hide()
-        self.note = QLabel()
+        self.note = Elided()
         self.note.setProperty("role", "muted")
 
         top = QHBoxLayout()
@@ -101,8 +102,8 @@ class Validation(Page):
             top.addWidget(widget)
         top.addWidget(self.times)
         top.addWidget(self.keep)
-        top.addStretch(1)
-        top.addWidget(self.note)
+        top.addSpacing(8)
+        top.addWidget(self.note, 1)
         top.addWidget(self.bar)
         top.addWidget(self.run)
 
@@ -113,9 +114,12 @@ class Validation(Page):
             cards.addWidget(figure, 1)
 
         self.memory = Chart(
-            "Bytes of the KV cache", "step", "MiB",
+            "Memory of the KV cache", "step", "MiB",
             about="What the simulator's pool says, and what is really in the engine's tensors, in the same step.",
+            empty="Press Validate: the engine's bytes are drawn here while it runs, and the simulator's over them.",
+            from_zero=True,
         )  # fmt: skip
+        self.memory.whole("bottom")
         self.held = self.memory.line("engine: blocks", "paged", step=True, dash=False)
         self.stored = self.memory.line("engine: tokens", "saved", step=True, dash=False)
         self.held_theory = self.memory.line("simulator", "text", step=True)
@@ -123,25 +127,22 @@ class Validation(Page):
         self.bytes = Chart(
             "Tokens stored in each step", "simulator (MiB)", "engine (MiB)",
             about="Every step is a point; on the line both agree.",
+            empty="Simulator against engine, a point a step.",
         )  # fmt: skip
         self.bytes_line = self.bytes.line("y = x", "muted")
         self.bytes_points = self.bytes.scatter("a step", "saved", size=5)
         self.seconds = Chart(
             "Time of each step", "predicted (ms)", "measured (ms)",
-            about="Predicted by a calibration that was measured before; needs Predict times.",
+            about="Predicted by a calibration that was measured just before; both axes in powers of ten.",
+            empty="Tick Predict times to see how long each step takes, against a prediction.",
         )  # fmt: skip
+        self.seconds.logarithmic(x=True, y=True)
         self.seconds_line = self.seconds.line("y = x", "muted")
         self.seconds_points = self.seconds.scatter("a step", "paged", size=5)
 
-        self.table = QTableWidget(0, 5)
-        self.table.setAccessibleName("Verdict, check by check")
-        self.table.setHorizontalHeaderLabels(["", "check", "simulator", "engine", "unit"])
-        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.table.setShowGrid(False)
-        self.table.verticalHeader().hide()
-        header = self.table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        self.table = Sheet(("", "check", "simulator", "engine"), "Verdict, check by check", right=(2, 3), stretch=(1,))
+        self.table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.table.verticalHeader().setMinimumSectionSize(28)
 
         grid = QGridLayout()
         grid.setSpacing(10)
@@ -153,7 +154,7 @@ class Validation(Page):
         right.addWidget(self._card("What the model says", self._sayings()))
         right.addWidget(self._card("Verdict, check by check", self.table), 1)
         grid.addLayout(right, 0, 2, 2, 1)
-        for column, stretch in enumerate((3, 3, 4)):
+        for column, stretch in enumerate((3, 3, 5)):
             grid.setColumnStretch(column, stretch)
         grid.setRowStretch(0, 1)
         grid.setRowStretch(1, 1)
@@ -217,26 +218,32 @@ class Validation(Page):
             for name, column in news.columns.items():
                 self._columns.setdefault(name, []).append(column)
             self._draw()
-            said = [f"<b>{request}</b> … {_escaped(text)}" for request, text in news.said]
-            for place, label in enumerate(self._lines):
-                label.setText(said[place] if place < len(said) else "")
+            for request, text in news.said:
+                self._said.pop(request, None)  # who has said something lately comes last
+                self._said[request] = f"<b>{request}</b> … {_escaped(text)}"
+            for label, text in zip(self._lines, [*self._said.values()][-len(self._lines) :], strict=False):
+                label.setText(text)
 
     def _done(self, verdict: Verdict) -> None:
         self._over()
         self.verdict = verdict
-        self.note.setText(f"kept in {verdict.folder}" if verdict.folder else "")
         self.note.setToolTip("\n".join(verdict.notes))
         wrong = [row for row in verdict.rows if not row["ok"] and row["kind"] != "time"]
         late = sum(row["kind"] == "time" and not row["ok"] for row in verdict.rows)
+        busy = "some times are off: is this machine busy?" if late else ""
+        self.note.setText(f"kept in {verdict.folder}" if verdict.folder else busy)
         green = len(verdict.rows) - len(wrong) - late
-        told = f"{green} of {len(verdict.rows)} checks" + (f", {late} times off: is it busy?" if late else "")
-        self.figures["Verdict"].tell("✓ they agree" if verdict.ok else "✗ they disagree", told)
+        told = f"{green} of {len(verdict.rows)} checks" + (f"; {late} time{'s' * (late > 1)} off" if late else "")
+        self.figures["Verdict"].tell("✓ agree" if verdict.ok else "✗ disagree", told)
         self._fill_table(verdict)
         steps = verdict.steps
         if "theory_seconds" in steps:
-            _scatter(self.seconds, self.seconds_points, 1e3 * steps["theory_seconds"], 1e3 * steps["reality_seconds"])
-            high = 1e3 * max(steps["theory_seconds"].max(initial=0), steps["reality_seconds"].max(initial=0))
-            self.seconds_line.set([0, high], [0, high])
+            theory, reality = 1e3 * steps["theory_seconds"], 1e3 * steps["reality_seconds"]
+            there = (theory > 0) & (reality > 0)
+            if there.any():
+                both = np.concatenate((theory[there], reality[there]))
+                self.seconds_line.set(*2 * ([both.min(), both.max()],))
+            _scatter(self.seconds_points, theory[there], reality[there])
 
     def _failed(self, sentence: str) -> None:
         self._over()
@@ -253,7 +260,7 @@ class Validation(Page):
 
     def _clear(self) -> None:
         self.verdict = None
-        self._columns = {}
+        self._columns, self._said = {}, {}
         for figure in self.figures.values():
             figure.tell("-", "")
         for line in (self.held, self.stored, self.held_theory, self.stored_theory, self.bytes_line, self.seconds_line):
@@ -276,7 +283,7 @@ class Validation(Page):
         self.stored.set(step, stored)
         self.held_theory.set(step, says)
         self.stored_theory.set(step, says_stored)
-        _scatter(self.bytes, self.bytes_points, says_stored, stored)
+        _scatter(self.bytes_points, says_stored, stored)
         high = max(float(stored.max()), float(says_stored.max()))
         self.bytes_line.set([0, high], [0, high])
         worst = float(max(np.abs(held - says).max(), np.abs(stored - says_stored).max()))
@@ -287,23 +294,21 @@ class Validation(Page):
         self.figures["Verdict"].tell("…", "while the engine runs")
 
     def _fill_table(self, verdict: Verdict) -> None:
-        shown = theme.current()
         self.table.setRowCount(len(verdict.rows))
         for place, row in enumerate(verdict.rows):
             off = row["kind"] == "time" and not row["ok"]
-            mark, hue = ("✓", shown.good) if row["ok"] else ("~", shown.warn) if off else ("✗", shown.bad)
-            error = "" if row["error"] is None else f"error {row['error']:.3g}, bound {row['bound']:.3g}"
-            for column, text in enumerate(
-                (mark, row["check"], _number(row["predicted"]), _number(row["measured"]), row["unit"])
-            ):
-                item = QTableWidgetItem(text)
-                item.setToolTip(f"{row['kind']}: {error}")
+            mark, hue = ("✓", "good") if row["ok"] else ("~", "warn") if off else ("✗", "bad")
+            error = "no bound" if row["error"] is None else f"error {row['error']:.3g}, bound {row['bound']:.3g}"
+            unit, named = row["unit"], row["check"]
+            if unit not in ("B", "s", "all", *named.replace(",", "").split()):
+                named = f"{named} ({unit})"
+            values = [_value(row[side], unit) for side in ("predicted", "measured")]
+            exact = " and ".join("-" if row[side] is None else number(row[side]) for side in ("predicted", "measured"))
+            tip = f"{named}: {exact} {unit} ({row['kind']}; {error})"
+            for column, text in enumerate((mark, named, *values)):
+                item = self.table.put(place, column, text, "" if column else hue, tip)
                 if column == 0:
-                    item.setForeground(theme.colour(hue))
                     item.setData(Qt.ItemDataRole.AccessibleTextRole, "agrees" if row["ok"] else "disagrees")
-                if column in (2, 3):
-                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-                self.table.setItem(place, column, item)
 
     def _sayings(self) -> QWidget:
         inner = QWidget()
@@ -360,13 +365,18 @@ def fewer(scenario: Scenario, most: int) -> Scenario:
     return scenario.model_copy(update={"workload": workload.model_copy(update={"requests": most})})
 
 
-def _scatter(chart: Chart, points: Scatter, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+def _scatter(points: Scatter, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
     every = max(len(x) // MOST_POINTS, 1)
     points.set(x[::every], y[::every])
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else number(value)
+def _value(value: float | None, unit: str) -> str:
+    """A number of a check, with its unit where the check's name has none."""
+    if value is None:
+        return "-"
+    if unit == "B":
+        return f"{value / MIB:,.2f} MiB" if value >= MIB else f"{number(value)} B"
+    return f"{number(value)} s" if unit == "s" else number(value)
 
 
 def _escaped(text: str) -> str:

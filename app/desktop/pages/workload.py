@@ -194,7 +194,7 @@ class TraceImport(QWidget):
         pictures.setContentsMargins(0, 0, 0, 0)
         pictures.setSpacing(10)
         for chart in (arrivals, prompt, output):
-            chart.setMinimumHeight(150)
+            chart.setMinimumHeight(110)
             pictures.addWidget(chart)
         self.facts_title = QLabel("What is in it")
         self.lines_title = QLabel("Its first lines")
