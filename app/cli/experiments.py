@@ -241,7 +241,7 @@ def print_comparison(comparison: "Comparison", metrics: "list[Metric]", *, paire
         console.print(table)
 
 
-def print_troubles(comparison: "Comparison", console: Any = None) -> bool:
+def print_troubles(comparison: "Comparison") -> bool:
     """Say which runs have no result, or one to beware of; returns whether some have none."""
     runs, incomplete = comparison.runs, False
     for setting in comparison.experiment.settings:

@@ -234,7 +234,7 @@ class Validation(Page):
         self._fill_table(verdict)
         steps = verdict.steps
         if "theory_seconds" in steps:
-            _scatter(self.seconds, self.seconds_points, 1e3 * steps["theory_seconds"], 1e3 * steps["reality_seconds"])
+            _scatter(self.seconds_points, 1e3 * steps["theory_seconds"], 1e3 * steps["reality_seconds"])
             high = 1e3 * max(steps["theory_seconds"].max(initial=0), steps["reality_seconds"].max(initial=0))
             self.seconds_line.set([0, high], [0, high])
 
@@ -276,7 +276,7 @@ class Validation(Page):
         self.stored.set(step, stored)
         self.held_theory.set(step, says)
         self.stored_theory.set(step, says_stored)
-        _scatter(self.bytes, self.bytes_points, says_stored, stored)
+        _scatter(self.bytes_points, says_stored, stored)
         high = max(float(stored.max()), float(says_stored.max()))
         self.bytes_line.set([0, high], [0, high])
         worst = float(max(np.abs(held - says).max(), np.abs(stored - says_stored).max()))
@@ -360,7 +360,7 @@ def fewer(scenario: Scenario, most: int) -> Scenario:
     return scenario.model_copy(update={"workload": workload.model_copy(update={"requests": most})})
 
 
-def _scatter(chart: Chart, points: Scatter, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+def _scatter(points: Scatter, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
     every = max(len(x) // MOST_POINTS, 1)
     points.set(x[::every], y[::every])
 
