@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.output import print_json
 from simcore.errors import InputError
 
 _NAMES = (
@@ -33,7 +34,7 @@ def desktop(
     measured = _measured(seconds)
     rows = [{"name": name, "unit": unit, "value": round(measured[key], 2)} for name, unit, key in _NAMES]
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     from rich.console import Console
     from rich.table import Table

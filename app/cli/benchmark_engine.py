@@ -1,6 +1,5 @@
 """`kvscope benchmark engine`: decode attention in all its forms, and serving next to what others make of it."""
 
-import json
 import math
 import os
 import platform
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from app.cli.engine import Device, needs_engine
-from app.cli.output import mention
+from app.cli.output import mention, print_json
 
 if TYPE_CHECKING:
     from engine.benchmark import Clock, Result
@@ -44,7 +43,7 @@ def engine(
         if only != "attention":
             rows += _serving(device, runs, threads, batched_tokens, lambda sentence: mention(sentence, err=True))
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
     else:
         _print(rows)
 

@@ -1,6 +1,5 @@
 """`kvscope compare`: settings against a baseline, with replications."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -32,6 +31,7 @@ from app.cli.experiments import (
     store_of,
     warmup_of,
 )
+from app.cli.output import print_json
 from app.cli.policies import Policies
 from app.cli.report import report_comparison, report_folder
 
@@ -86,7 +86,7 @@ def compare(
             comparison = run(experiment, jobs=jobs, cluster=cluster, store=place, progress=progress)
         shown = shown_metrics(comparison, asked)
         if as_json:
-            typer.echo(json.dumps(document(comparison), indent=2))
+            print_json(document(comparison))
         else:
             print_comparison(comparison, shown, paired=len(experiment.settings) > 1)
             mention_constants(comparison, shown)

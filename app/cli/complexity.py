@@ -1,6 +1,5 @@
 """`kvscope complexity`: how memory, arithmetic, time and calls grow, measured beside the symbols."""
 
-import json
 import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +8,7 @@ import typer
 
 from app.cli.engine import Device, needs_engine
 from app.cli.labs import print_table, shown
-from app.cli.output import mention
+from app.cli.output import mention, print_json
 
 if TYPE_CHECKING:
     from engine.labs.complexity import Complexity, Fit
@@ -36,7 +35,7 @@ def complexity(
         with shown("measured") as progress:
             found = lab.complexity(device=device, repeats=repeats, progress=progress)
         if as_json:
-            typer.echo(json.dumps(_document(found), indent=2))
+            print_json(_document(found))
         else:
             _print(found)
 

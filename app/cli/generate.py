@@ -1,6 +1,5 @@
 """`kvscope generate`: let a real model answer, and watch its pages fill."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.engine import needs_engine
-from app.cli.output import printable
+from app.cli.output import print_json, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,7 +57,7 @@ def generate(
     )
     if as_json:
         steps = list(generation)
-        typer.echo(json.dumps(_document(generation, steps if pages else None), indent=2))
+        print_json(_document(generation, steps if pages else None))
         return
     from rich.console import Console
 

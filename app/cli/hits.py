@@ -1,12 +1,12 @@
 """`kvscope hits`: how often eviction policies find what they are asked for."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.output import print_json
 from app.cli.paths import path_of
 from app.cli.policies import named
 from app.cli.studies import Chart, Format, Order, Sessions, SkipBadLines, Trace, capacities_of, counted, orders_of
@@ -67,7 +67,7 @@ def hits(
         if chart is not None:
             files.draw(line_chart(_panels(rows), x=_unit(stream), y="hit ratio", title=trace.name))
     if as_json:
-        typer.echo(json.dumps([columns_of(row) for row in rows], indent=2))
+        print_json([columns_of(row) for row in rows])
     else:
         _print(rows, stream)
 

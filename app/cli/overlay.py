@@ -1,12 +1,11 @@
 """`kvscope overlay`: what a server was measured to do, laid over a simulation of the same requests."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.output import mention
+from app.cli.output import mention, print_json
 from app.cli.paths import path_of
 from app.cli.simulate import load_scenario
 from app.cli.tables import LATENCIES, print_differences
@@ -69,7 +68,7 @@ def overlay(
             panels = {LATENCIES[name]: _lines(*both, shares) for name, both in curves.items()}
             files.draw(line_chart(panels, x="s", y="share of them that took no longer", title=loaded.name, steps=True))
     if as_json:
-        typer.echo(json.dumps([row.as_json() for row in rows], indent=2))
+        print_json([row.as_json() for row in rows])
         return
     for note in measured.notes:
         mention(f"{measured.name}: {note}", err=True)

@@ -1,13 +1,12 @@
 """`kvscope plan`: how much load a model on its hardware carries within limits on latency."""
 
-import json
 import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from app.cli.output import mention
+from app.cli.output import mention, print_json
 from app.cli.paths import path_of
 from simcore.errors import InputError
 from simcore.export.folder import replacing
@@ -66,7 +65,7 @@ def plan(
             found = find(scenario, limits, replications=replications, improve=not fixed, progress=progress)
             file.write(found.scenario.to_toml())
     if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=2))
+        print_json(found.as_json())
         return
     for sentence in sentences(found):
         typer.echo(sentence)

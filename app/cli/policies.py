@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.output import print_json
 from app.cli.paths import path_of
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def policies(
         known = ", ".join(policy for family in FAMILIES.values() for policy in family)
         raise InputError(f"there is no policy {json.dumps(name)}; there are {known}")
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
     elif name is None:
         _print_all(rows)
     else:

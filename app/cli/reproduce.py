@@ -1,12 +1,12 @@
 """`kvscope reproduce`: published numbers beside ours."""
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.output import print_json
 from app.cli.paths import path_of
 from app.cli.studies import counted
 
@@ -45,7 +45,7 @@ def reproduce(
         rows = played.play(jobs or _cores(), done)
     agreed = agree(rows)
     if as_json:
-        typer.echo(json.dumps([row.to_json() for row in rows], indent=2))
+        print_json([row.to_json() for row in rows])
     else:
         _print(played.title, rows, agreed)
     return 0 if agreed else DISAGREES
@@ -58,7 +58,7 @@ def _cores() -> int:
 
 def _list(names: dict[str, str], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps([{"name": name, "what": what} for name, what in names.items()], indent=2))
+        print_json([{"name": name, "what": what} for name, what in names.items()])
         return
     width = max(map(len, names))
     for name, what in names.items():

@@ -1,13 +1,12 @@
 """`kvscope scenario`: start, check and explain what a person writes down."""
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
 
-from app.cli.output import mention
+from app.cli.output import mention, print_json
 from app.cli.paths import path_of
 from app.cli.policies import Policies, load_policies
 from simcore.errors import InputError
@@ -89,7 +88,7 @@ def flags(
     found = serve_flags(load_scenario(scenario, list(overrides or ())))
     if as_json:
         document = {"model": found.model, "flags": dict(found.flags), "unsaid": found.unsaid}
-        typer.echo(json.dumps(document, indent=2))
+        print_json(document)
         return
     typer.echo(str(found))
     for sentence in found.unsaid:
@@ -108,7 +107,7 @@ def schema(
     else:
         from simcore.scenario import Scenario
 
-        typer.echo(json.dumps(Scenario.model_json_schema(), indent=2))
+        print_json(Scenario.model_json_schema())
 
 
 @app.command("list")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from app.cli.interrupts import interrupt, on_interrupt
-from app.cli.output import complain, mention
+from app.cli.output import complain, mention, print_json
 from app.cli.paths import path_of
 from app.cli.policies import Policies, load_policies
 from app.cli.progress import Progress
@@ -106,7 +106,7 @@ def _stopped_by_interrupt(simulation: Simulation) -> AbstractContextManager[None
 
 def _report(results: Results, place: Path, as_json: bool) -> int:
     if as_json:
-        typer.echo(json.dumps(results.summary, indent=2))
+        print_json(results.summary)
     else:
         from app.cli.tables import print_summary
 

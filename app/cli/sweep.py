@@ -1,6 +1,5 @@
 """`kvscope sweep`: many settings, and the highest rate that keeps an objective."""
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,7 +34,7 @@ from app.cli.experiments import (
     warmup_of,
     with_bounds,
 )
-from app.cli.output import mention
+from app.cli.output import mention, print_json
 from app.cli.policies import Policies
 from app.cli.report import report_comparison, report_folder
 from simcore.errors import InputError
@@ -126,7 +125,7 @@ def sweep(
                 experiment, conditions, tolerance=tolerance, jobs=jobs, cluster=cluster, store=place, progress=progress
             )
         if as_json:
-            typer.echo(json.dumps(_rates_document(experiment, conditions, found), indent=2))
+            print_json(_rates_document(experiment, conditions, found))
         else:
             _print_rates(conditions, found)
             progress.mention_speed()
@@ -136,7 +135,7 @@ def sweep(
             comparison = run(experiment, jobs=jobs, cluster=cluster, store=place, progress=progress)
         shown = shown_metrics(comparison, asked)
         if as_json:
-            typer.echo(json.dumps(document(comparison), indent=2))
+            print_json(document(comparison))
         else:
             print_comparison(comparison, shown, paired=experiment.baseline is not None)
             mention_constants(comparison, shown)

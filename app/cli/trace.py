@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.engine import needs_engine
-from app.cli.output import mention
+from app.cli.output import mention, print_json
 from app.cli.paths import path_of
 from simcore.errors import InputError
 from simcore.export.folder import replacing
@@ -45,7 +45,7 @@ def info(
     workload = read_trace(file, format, skip_bad_lines=skip_bad_lines, sessions=sessions, seed=seed)
     facts = trace_info(workload)
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        print_json(facts)
     else:
         _print(facts, workload.block)
 

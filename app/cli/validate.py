@@ -1,13 +1,12 @@
 """`kvscope validate`: the simulator against a real engine, on one workload."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.engine import SHIPPED, CpuClock, Device, Dtype, Model, Threads, load_model, needs_engine
-from app.cli.output import mention
+from app.cli.output import mention, print_json
 from app.cli.policies import Policies, load_policies
 from app.cli.progress import Progress
 from app.cli.simulate import load_scenario
@@ -81,7 +80,7 @@ def validate(
             write(place, report, prepared, known, title, strict_time=strict_time)
         written = folder.publish()
     if as_json:
-        typer.echo(json.dumps(document, indent=2))
+        print_json(document)
     else:
         _print(report, strict_time)
         typer.echo(f"results in {written}")
