@@ -10,6 +10,7 @@ import typer
 
 from app.cli.engine import Device, needs_engine
 from app.cli.labs import print_table, shown
+from app.cli.options import AsJson
 from app.cli.output import mention, print_json
 from app.cli.paths import path_of
 from simcore.errors import InputError
@@ -26,7 +27,6 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 CpuClock = Annotated[
     bool, typer.Option("--cpu-clock", help="Time by what the process worked: for a CPU that others use too.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the random numbers that are attended to.")]
 app = typer.Typer(no_args_is_help=True)
 

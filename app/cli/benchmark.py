@@ -15,6 +15,7 @@ import typer
 
 from app.cli.benchmark_desktop import desktop
 from app.cli.benchmark_engine import engine
+from app.cli.options import AsJson
 from app.cli.output import print_json
 from app.cli.paths import path_of
 from app.cli.policies import Policies, load_policies
@@ -56,7 +57,6 @@ Trace = Annotated[
     ),
 ]
 Runs = Annotated[int, typer.Option(min=1, max=100, help="How often each is measured; the median counts.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON list and nothing else.")]
 
 
 @app.callback()

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.options import AsJson
 from app.cli.output import print_json
 from simcore.errors import InputError
 
@@ -28,7 +29,7 @@ _NAMES = (
 
 def desktop(
     seconds: Annotated[float, typer.Option(min=1, max=600, help="How long is measured.")] = 10.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Frame times of the block grid, and how soon input is answered, while a run goes on at full speed."""
     measured = _measured(seconds)

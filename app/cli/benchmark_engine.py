@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from app.cli.engine import Device, needs_engine
+from app.cli.options import AsJson
 from app.cli.output import mention, print_json
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def engine(
     batched_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens of a step at most, prompts and answers together.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Speed and memory of the engine: decode attention, and serving beside transformers where that is installed."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; two threads spin otherwise

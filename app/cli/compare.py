@@ -6,20 +6,16 @@ import typer
 
 from app.cli.experiments import (
     INCOMPLETE,
-    AsJson,
     Baseline,
     Cluster,
     Confidence,
-    Force,
     Jobs,
     Metrics,
     NoStore,
     Out,
-    Overrides,
     Progress,
     Replications,
     StoreFolder,
-    Trace,
     Warmup,
     document,
     mention_constants,
@@ -31,6 +27,7 @@ from app.cli.experiments import (
     store_of,
     warmup_of,
 )
+from app.cli.options import AsJson, Force, Overrides, PlayTrace
 from app.cli.output import print_json
 from app.cli.policies import Policies
 from app.cli.report import report_comparison, report_folder
@@ -49,7 +46,7 @@ def compare(
     replications: Replications = 10,
     baseline: Baseline = None,
     overrides: Overrides = None,
-    trace: Trace = None,
+    trace: PlayTrace = None,
     policies: Policies = None,
     warmup: Warmup = None,
     metric: Metrics = None,

@@ -8,6 +8,7 @@ import typer
 
 from app.cli.engine import Device, needs_engine
 from app.cli.labs import print_table, shown
+from app.cli.options import AsJson
 from app.cli.output import mention, print_json
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ NAMES = {
 def complexity(
     device: Device = "cpu",
     repeats: Annotated[int, typer.Option(min=1, max=100, help="Times that each run is timed.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Exponents of tokens (N) and layers (L) in training and generation, measured beside a lecture's symbols."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; two threads spin otherwise

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.options import Sessions, SkipBadLines
 from app.cli.output import mention, print_json
 from app.cli.paths import path_of
-from app.cli.studies import Chart, Format, Order, Sessions, SkipBadLines, Trace, counted, orders_of
+from app.cli.studies import Chart, Format, Order, Trace, counted, orders_of
 from simcore.export.charts import Line, chart_files, line_chart
 
 if TYPE_CHECKING:

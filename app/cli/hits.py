@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.options import AsJson, Sessions, SkipBadLines
 from app.cli.output import print_json
 from app.cli.paths import path_of
 from app.cli.policies import named
-from app.cli.studies import Chart, Format, Order, Sessions, SkipBadLines, Trace, capacities_of, counted, orders_of
+from app.cli.studies import Chart, Format, Order, Trace, capacities_of, counted, orders_of
 from simcore.export.charts import Line, chart_files, line_chart
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def hits(
         Path | None, typer.Option(parser=path_of, metavar="FILE.csv", help="Write the counts as CSV.")
     ] = None,
     chart: Chart = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Count object hits and usable prefix hits of eviction policies on a trace, without a server."""
     from simcore.errors import InputError

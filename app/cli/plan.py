@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.options import AsJson, Overrides
 from app.cli.output import mention, print_json
 from app.cli.paths import path_of
 from simcore.errors import InputError
@@ -31,13 +32,11 @@ def plan(
     fixed: Annotated[
         bool, typer.Option("--fixed", help="Keep the block size and the batch limits; do not look for better ones.")
     ] = False,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: memory.blocks=4096.")
-    ] = None,
+    overrides: Overrides = None,
     out: Annotated[
         Path | None, typer.Option(parser=path_of, metavar="FILE.toml", help="Write the scenario that was found best.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find the highest rate within limits, the users held, the best setting, and what stands in the way."""
     import tomli_w

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.options import AsJson
 from app.cli.output import print_json
 from app.cli.paths import path_of
 from app.cli.studies import counted
@@ -29,7 +30,7 @@ def reproduce(
     jobs: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes that share the work; as many as there are cores.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Play what others have published, and print their numbers, ours, the differences and what had to be assumed."""
     from simcore.errors import InputError

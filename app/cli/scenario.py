@@ -6,6 +6,7 @@ from typing import Annotated, get_args
 
 import typer
 
+from app.cli.options import AsJson, Overrides
 from app.cli.output import mention, print_json
 from app.cli.paths import path_of
 from app.cli.policies import Policies, load_policies
@@ -43,9 +44,7 @@ def new(
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(parser=path_of, help="The scenario's TOML file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: memory.blocks=4096.")
-    ] = None,
+    overrides: Overrides = None,
     policies: Policies = None,
 ) -> None:
     """Say what is wrong with a scenario, or how large its pool is and why."""
@@ -76,10 +75,8 @@ def check(
 @app.command()
 def flags(
     scenario: Annotated[str, typer.Argument(help="A scenario's TOML file, or the name of one that comes along.")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: memory.blocks=4096.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print how vLLM is started with the scenario's memory and scheduler, and what no flag can say."""
     from app.cli.simulate import load_scenario

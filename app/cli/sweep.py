@@ -8,19 +8,15 @@ import typer
 
 from app.cli.experiments import (
     INCOMPLETE,
-    AsJson,
     Baseline,
     Cluster,
     Confidence,
-    Force,
     Jobs,
     Metrics,
     NoStore,
     Out,
-    Overrides,
     Progress,
     StoreFolder,
-    Trace,
     Warmup,
     describe,
     document,
@@ -34,6 +30,7 @@ from app.cli.experiments import (
     warmup_of,
     with_bounds,
 )
+from app.cli.options import AsJson, Force, Overrides, PlayTrace
 from app.cli.output import mention, print_json
 from app.cli.policies import Policies
 from app.cli.report import report_comparison, report_folder
@@ -61,7 +58,7 @@ def sweep(
     ] = None,
     baseline: Baseline = None,
     overrides: Overrides = None,
-    trace: Trace = None,
+    trace: PlayTrace = None,
     policies: Policies = None,
     warmup: Warmup = None,
     metric: Metrics = None,
