@@ -13,11 +13,9 @@ from pathlib import Path
 from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, Strict
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Strict
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticUndefined, core_schema
-
-from simcore.errors import UnsupportedError
 
 FilePath = Annotated[Path, Strict(False)]
 """The type of a key that names a file or a folder; in a scenario's file a relative one is relative to that file."""
@@ -82,17 +80,6 @@ class Tables:
     def allowed(self) -> str:
         """The end of a sentence "KEY must be ..."."""
         raise NotImplementedError
-
-
-def not_yet(value: bool | str, what: str) -> BeforeValidator:
-    """Annotates a key that has a right value which this version cannot simulate; `what` begins the sentence."""
-
-    def refuse(given: Any) -> Any:
-        if type(given) is type(value) and given == value:
-            raise UnsupportedError(f"{what} cannot be simulated yet")
-        return given
-
-    return BeforeValidator(refuse)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,11 @@
 """`kvscope accuracy`: how often a model answers right, next to what its cache costs."""
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from app.cli.engine import needs_engine
-from app.cli.output import printable
+from app.cli.output import print_json, printable
 from simcore.errors import InputError
 
 
@@ -30,7 +29,7 @@ def accuracy(
     names = [f"{SHIPPED}{variant}" for variant in VARIANTS] if model is None else [model]
     rows = [_row(name, documents, longest, seed) for name in names]
     if as_json:
-        typer.echo(json.dumps(rows if model is None else rows[0], indent=2))
+        print_json(rows if model is None else rows[0])
     else:
         _print(rows)
 

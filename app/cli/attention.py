@@ -1,6 +1,5 @@
 """`kvscope attention`: what attention takes in its forms, where memory ends, and what helps."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,7 +10,8 @@ import typer
 
 from app.cli.engine import Device, needs_engine
 from app.cli.labs import print_table, shown
-from app.cli.output import mention
+from app.cli.options import AsJson
+from app.cli.output import mention, print_json
 from app.cli.paths import path_of
 from simcore.errors import InputError
 from simcore.export.charts import chart_files
@@ -27,7 +27,6 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 CpuClock = Annotated[
     bool, typer.Option("--cpu-clock", help="Time by what the process worked: for a CPU that others use too.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the random numbers that are attended to.")]
 app = typer.Typer(no_args_is_help=True)
 
@@ -86,7 +85,7 @@ def compare(
         if chart is not None:
             files.draw(comparison_chart(found))
     if as_json:
-        typer.echo(json.dumps(_comparison(found), indent=2))
+        print_json(_comparison(found))
         return
     if limit is not None:
         foreseen = lab.block_peak(tokens, dim, found.block, backend=backend)
@@ -201,7 +200,7 @@ def benchmark(
                     )
                 )  # fmt: skip
         if as_json:
-            typer.echo(json.dumps([_row(row, reported) for row in rows], indent=2))
+            print_json([_row(row, reported) for row in rows])
         else:
             _print_rows(rows, backward, reported, predict)
 
@@ -334,7 +333,7 @@ def remedies(
             asked = list(lab.answers(loaded, progress=progress))
         if as_json:
             rows = [asdict(each) | {"forward": _times(each.forward), "both": _times(each.both)} for each in found]
-            typer.echo(json.dumps({"remedies": rows, "answers": [asdict(each) for each in asked]}, indent=2))
+            print_json({"remedies": rows, "answers": [asdict(each) for each in asked]})
         else:
             _print_remedies(found, asked)
 

@@ -15,6 +15,8 @@ import typer
 
 from app.cli.benchmark_desktop import desktop
 from app.cli.benchmark_engine import engine
+from app.cli.options import AsJson
+from app.cli.output import print_json
 from app.cli.paths import path_of
 from app.cli.policies import Policies, load_policies
 from engine.rss import peak_rss
@@ -55,7 +57,6 @@ Trace = Annotated[
     ),
 ]
 Runs = Annotated[int, typer.Option(min=1, max=100, help="How often each is measured; the median counts.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON list and nothing else.")]
 
 
 @app.callback()
@@ -213,7 +214,7 @@ def _row(name: str, unit: str, value: float, measured: dict[str, float], runs: i
 
 def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     from rich.console import Console
     from rich.table import Table

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.options import AsJson
+from app.cli.output import print_json
 from simcore.errors import InputError
 
 _NAMES = (
@@ -27,13 +29,13 @@ _NAMES = (
 
 def desktop(
     seconds: Annotated[float, typer.Option(min=1, max=600, help="How long is measured.")] = 10.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Frame times of the block grid, and how soon input is answered, while a run goes on at full speed."""
     measured = _measured(seconds)
     rows = [{"name": name, "unit": unit, "value": round(measured[key], 2)} for name, unit, key in _NAMES]
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     from rich.console import Console
     from rich.table import Table

@@ -1,6 +1,5 @@
 """`kvscope benchmark engine`: decode attention in all its forms, and serving next to what others make of it."""
 
-import json
 import math
 import os
 import platform
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from app.cli.engine import Device, needs_engine
-from app.cli.output import mention
+from app.cli.options import AsJson
+from app.cli.output import mention, print_json
 
 if TYPE_CHECKING:
     from engine.benchmark import Clock, Result
@@ -33,7 +33,7 @@ def engine(
     batched_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens of a step at most, prompts and answers together.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Speed and memory of the engine: decode attention, and serving beside transformers where that is installed."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; two threads spin otherwise
@@ -44,7 +44,7 @@ def engine(
         if only != "attention":
             rows += _serving(device, runs, threads, batched_tokens, lambda sentence: mention(sentence, err=True))
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
     else:
         _print(rows)
 

@@ -1,13 +1,12 @@
 """`kvscope calibrate`: how long a real engine's steps take, measured here or by a server's benchmark."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from app.cli.engine import SHIPPED, CpuClock, Device, Dtype, Model, Threads, load_model, needs_engine
-from app.cli.output import mention
+from app.cli.output import mention, print_json
 from app.cli.paths import path_of
 from simcore.errors import InputError
 from simcore.export.folder import replacing
@@ -88,7 +87,7 @@ def calibrate(
         )
         file.write(calibration.to_toml())
     if as_json:
-        typer.echo(json.dumps(calibration.model_dump(mode="json"), indent=2))
+        print_json(calibration.model_dump(mode="json"))
         return
     p50, p90 = np.quantile(errors, [0.5, 0.9]).tolist()
     mention(f"{calibration.model} on {calibration.device}, {calibration.software}")
@@ -147,7 +146,7 @@ def _calibrate_to(
                 name: [each.as_json() for each in rows] for name, rows in zip(found.names, found.held_out, strict=True)
             },
         }
-        typer.echo(json.dumps(document, indent=2))
+        print_json(document)
         return
     mention(f"{calibration.model} on {calibration.device}; pool of {calibration.blocks:,} blocks, {found.pool}")
     mention(f"{calibration.delay * 1000:.1f} ms between client and server, which no simulation has")

@@ -1,26 +1,21 @@
 """`kvscope compare`: settings against a baseline, with replications."""
 
-import json
 from typing import Annotated
 
 import typer
 
 from app.cli.experiments import (
     INCOMPLETE,
-    AsJson,
     Baseline,
     Cluster,
     Confidence,
-    Force,
     Jobs,
     Metrics,
     NoStore,
     Out,
-    Overrides,
     Progress,
     Replications,
     StoreFolder,
-    Trace,
     Warmup,
     document,
     mention_constants,
@@ -32,6 +27,8 @@ from app.cli.experiments import (
     store_of,
     warmup_of,
 )
+from app.cli.options import AsJson, Force, Overrides, PlayTrace
+from app.cli.output import print_json
 from app.cli.policies import Policies
 from app.cli.report import report_comparison, report_folder
 
@@ -49,7 +46,7 @@ def compare(
     replications: Replications = 10,
     baseline: Baseline = None,
     overrides: Overrides = None,
-    trace: Trace = None,
+    trace: PlayTrace = None,
     policies: Policies = None,
     warmup: Warmup = None,
     metric: Metrics = None,
@@ -86,7 +83,7 @@ def compare(
             comparison = run(experiment, jobs=jobs, cluster=cluster, store=place, progress=progress)
         shown = shown_metrics(comparison, asked)
         if as_json:
-            typer.echo(json.dumps(document(comparison), indent=2))
+            print_json(document(comparison))
         else:
             print_comparison(comparison, shown, paired=len(experiment.settings) > 1)
             mention_constants(comparison, shown)

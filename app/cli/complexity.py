@@ -1,6 +1,5 @@
 """`kvscope complexity`: how memory, arithmetic, time and calls grow, measured beside the symbols."""
 
-import json
 import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +8,8 @@ import typer
 
 from app.cli.engine import Device, needs_engine
 from app.cli.labs import print_table, shown
-from app.cli.output import mention
+from app.cli.options import AsJson
+from app.cli.output import mention, print_json
 
 if TYPE_CHECKING:
     from engine.labs.complexity import Complexity, Fit
@@ -26,7 +26,7 @@ NAMES = {
 def complexity(
     device: Device = "cpu",
     repeats: Annotated[int, typer.Option(min=1, max=100, help="Times that each run is timed.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Exponents of tokens (N) and layers (L) in training and generation, measured beside a lecture's symbols."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; two threads spin otherwise
@@ -36,7 +36,7 @@ def complexity(
         with shown("measured") as progress:
             found = lab.complexity(device=device, repeats=repeats, progress=progress)
         if as_json:
-            typer.echo(json.dumps(_document(found), indent=2))
+            print_json(_document(found))
         else:
             _print(found)
 

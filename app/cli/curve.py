@@ -1,14 +1,14 @@
 """`kvscope curve`: the miss-ratio curve of LRU, at all capacities."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.output import mention
+from app.cli.options import Sessions, SkipBadLines
+from app.cli.output import mention, print_json
 from app.cli.paths import path_of
-from app.cli.studies import Chart, Format, Order, Sessions, SkipBadLines, Trace, counted, orders_of
+from app.cli.studies import Chart, Format, Order, Trace, counted, orders_of
 from simcore.export.charts import Line, chart_files, line_chart
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def curve(
                 line_chart(_panels(curves), x=f"capacity ({unit})", y="miss ratio", title=trace.name, steps=True)
             )
     if as_json:
-        typer.echo(json.dumps(list(_rows(curves)), indent=2))
+        print_json(list(_rows(curves)))
     else:
         _print(curves)
 

@@ -12,6 +12,7 @@ import typer
 from app.cli.output import mention
 from app.cli.paths import path_of
 from app.cli.policies import load_policies
+from app.cli.progress import bars
 from app.cli.simulate import load_scenario
 from simcore.errors import InputError
 
@@ -37,7 +38,6 @@ Baseline = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=VALUE", help="What the others are compared with; without it the first setting."),
 ]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key in all runs.")]
 Warmup = Annotated[
     str | None,
     typer.Option(metavar="SECONDS|mser5", help="Leave out what arrives before; mser5 finds it for each run."),
@@ -58,10 +58,7 @@ StoreFolder = Annotated[
     typer.Option("--store", parser=path_of, help="Folder where runs are kept, and found again by the next command."),
 ]
 NoStore = Annotated[bool, typer.Option("--no-store", help="Neither use nor keep runs.")]
-Trace = Annotated[Path | None, typer.Option(parser=path_of, help="Play this trace instead of the scenario's workload.")]
 Out = Annotated[Path | None, typer.Option(parser=path_of, help="Folder for tables, charts and the report.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the results in a folder that is not empty.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
 def scenario_of(
@@ -125,19 +122,16 @@ class Progress:
     @contextmanager
     def shown(self) -> Iterator[None]:
         """While the runs are done. Of what is ended early it says what remains."""
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
 
-        console = Console(stderr=True)
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
         )
-        disable = self._quiet or not console.is_terminal
-        with Bar(*columns, TimeRemainingColumn(), console=console, transient=True, disable=disable) as self._bar:
+        with bars(*columns, quiet=self._quiet) as self._bar:
             self._all = self._bar.add_task("runs", total=None, note="")
             try:
                 yield
@@ -241,7 +235,7 @@ def print_comparison(comparison: "Comparison", metrics: "list[Metric]", *, paire
         console.print(table)
 
 
-def print_troubles(comparison: "Comparison", console: Any = None) -> bool:
+def print_troubles(comparison: "Comparison") -> bool:
     """Say which runs have no result, or one to beware of; returns whether some have none."""
     runs, incomplete = comparison.runs, False
     for setting in comparison.experiment.settings:

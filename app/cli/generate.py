@@ -1,14 +1,14 @@
 """`kvscope generate`: let a real model answer, and watch its pages fill."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.engine import needs_engine
-from app.cli.output import printable
+from app.cli.engine import SHIPPED, Device, Dtype, Model, needs_engine
+from app.cli.options import AsJson
+from app.cli.output import print_json, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 @needs_engine()
 def generate(
     prompt: Annotated[str, typer.Option(help="The text that the model goes on from.")],
-    model: Annotated[
-        str,
-        typer.Option(metavar="DIR", help="A folder in Hugging Face's layout, or the name of a model that comes along."),
-    ] = "small-gqa",
+    model: Model = SHIPPED,
     max_tokens: Annotated[
         int | None, typer.Option(help="Tokens of an answer at most; without it 64, or what the model has room for.")
     ] = None,
@@ -31,15 +28,13 @@ def generate(
     top_p: Annotated[float, typer.Option(help="Draw from the best tokens that together have this probability.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of what is drawn: the same again for the same.")] = 0,
     samples: Annotated[int, typer.Option(min=1, max=256, help="Answers; they share the prompt's pages.")] = 1,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    dtype: Annotated[
-        str | None, typer.Option(help="float16, bfloat16, float32 or float64; without it what config.json says.")
-    ] = None,
+    device: Device = "cpu",
+    dtype: Dtype = None,
     block_size: Annotated[int, typer.Option(min=1, max=4096, help="Tokens that a page holds.")] = 16,
     pages: Annotated[
         bool, typer.Option("--pages", help="Show which page each token goes to, and which pages are looked at.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Answer a prompt with a real model, whose keys and values lie in pages."""
     from engine.checkpoint import find, load
@@ -58,7 +53,7 @@ def generate(
     )
     if as_json:
         steps = list(generation)
-        typer.echo(json.dumps(_document(generation, steps if pages else None), indent=2))
+        print_json(_document(generation, steps if pages else None))
         return
     from rich.console import Console
 

@@ -1,15 +1,16 @@
 """`kvscope hits`: how often eviction policies find what they are asked for."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.options import AsJson, Sessions, SkipBadLines
+from app.cli.output import print_json
 from app.cli.paths import path_of
 from app.cli.policies import named
-from app.cli.studies import Chart, Format, Order, Sessions, SkipBadLines, Trace, capacities_of, counted, orders_of
+from app.cli.studies import Chart, Format, Order, Trace, capacities_of, counted, orders_of
 from simcore.export.charts import Line, chart_files, line_chart
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def hits(
         Path | None, typer.Option(parser=path_of, metavar="FILE.csv", help="Write the counts as CSV.")
     ] = None,
     chart: Chart = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Count object hits and usable prefix hits of eviction policies on a trace, without a server."""
     from simcore.errors import InputError
@@ -67,7 +68,7 @@ def hits(
         if chart is not None:
             files.draw(line_chart(_panels(rows), x=_unit(stream), y="hit ratio", title=trace.name))
     if as_json:
-        typer.echo(json.dumps([columns_of(row) for row in rows], indent=2))
+        print_json([columns_of(row) for row in rows])
     else:
         _print(rows, stream)
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
+from app.cli.progress import bars
+
 if TYPE_CHECKING:
     from engine.labs.progress import Progress
 
@@ -26,11 +28,9 @@ def print_table(names: Sequence[str], rows: Sequence[Sequence[str]], words: Sequ
 @contextmanager
 def shown(what: str) -> "Iterator[Progress]":
     """A bar on a terminal, silence in a pipe."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.progress import BarColumn, TextColumn
 
-    console = Console(stderr=True)
     columns = (BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with bars(*columns) as bar:
         task = bar.add_task(what, total=1.0)
         yield lambda share, following: bar.update(task, completed=share, description=following)

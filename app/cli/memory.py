@@ -1,6 +1,5 @@
 """`kvscope memory`: what requests keep of a model, reserved in one piece or paged, and how many users a GPU holds."""
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.output import print_json
 from simcore.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def memory(
     )
     rows = [calculate(model_of(name.strip(), kv_dtype=kv_dtype), question) for name in model.split(",")]
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
     else:
         _print(rows)
 

@@ -1,7 +1,9 @@
 """What a command says: on the way, and where it has to refuse."""
 
+import json
 import sys
 from contextlib import suppress
+from typing import Any
 
 import typer
 
@@ -12,6 +14,11 @@ def mention(text: str, *, err: bool = False) -> None:
     """Say something on the way. If nobody listens any more, as in `| head`, the work goes on."""
     with suppress(OSError):
         typer.echo(text, err=err)
+
+
+def print_json(content: Any) -> None:
+    """What `--json` prints: one document, and nothing else on standard output."""
+    typer.echo(json.dumps(content, indent=2))
 
 
 def printable(text: str) -> str:

@@ -1,12 +1,12 @@
 """`kvscope overlay`: what a server was measured to do, laid over a simulation of the same requests."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.output import mention
+from app.cli.options import AsJson, Overrides
+from app.cli.output import mention, print_json
 from app.cli.paths import path_of
 from app.cli.simulate import load_scenario
 from app.cli.tables import LATENCIES, print_differences
@@ -27,9 +27,7 @@ def overlay(
     metrics: Annotated[
         Path | None, typer.Option(parser=path_of, metavar="SCRAPE", help="The text of the server's /metrics.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: memory.blocks=4096.")
-    ] = None,
+    overrides: Overrides = None,
     chart: Annotated[
         Path | None,
         typer.Option(parser=path_of, metavar="FILE", help="Draw the distributions: .svg or .png, and a .csv beside."),
@@ -37,7 +35,7 @@ def overlay(
     out: Annotated[
         Path | None, typer.Option(parser=path_of, metavar="FILE.csv", help="Write the distributions as CSV.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Simulate the requests of a server's benchmark, and compare what was measured."""
     import numpy as np
@@ -69,7 +67,7 @@ def overlay(
             panels = {LATENCIES[name]: _lines(*both, shares) for name, both in curves.items()}
             files.draw(line_chart(panels, x="s", y="share of them that took no longer", title=loaded.name, steps=True))
     if as_json:
-        typer.echo(json.dumps([row.as_json() for row in rows], indent=2))
+        print_json([row.as_json() for row in rows])
         return
     for note in measured.notes:
         mention(f"{measured.name}: {note}", err=True)

@@ -1,13 +1,13 @@
 """`kvscope plan`: how much load a model on its hardware carries within limits on latency."""
 
-import json
 import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from app.cli.output import mention
+from app.cli.options import AsJson, Overrides
+from app.cli.output import mention, print_json
 from app.cli.paths import path_of
 from simcore.errors import InputError
 from simcore.export.folder import replacing
@@ -32,13 +32,11 @@ def plan(
     fixed: Annotated[
         bool, typer.Option("--fixed", help="Keep the block size and the batch limits; do not look for better ones.")
     ] = False,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: memory.blocks=4096.")
-    ] = None,
+    overrides: Overrides = None,
     out: Annotated[
         Path | None, typer.Option(parser=path_of, metavar="FILE.toml", help="Write the scenario that was found best.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find the highest rate within limits, the users held, the best setting, and what stands in the way."""
     import tomli_w
@@ -66,7 +64,7 @@ def plan(
             found = find(scenario, limits, replications=replications, improve=not fixed, progress=progress)
             file.write(found.scenario.to_toml())
     if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=2))
+        print_json(found.as_json())
         return
     for sentence in sentences(found):
         typer.echo(sentence)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.options import AsJson
+from app.cli.output import print_json
 from app.cli.paths import path_of
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ def named(key: str, asked: str) -> str:
 def policies(
     name: Annotated[str | None, typer.Argument(help="Only this policy, with all its parameters.")] = None,
     files: Policies = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the policies that a scenario can choose, with their parameters and sources."""
     from simcore.errors import InputError
@@ -82,7 +84,7 @@ def policies(
         known = ", ".join(policy for family in FAMILIES.values() for policy in family)
         raise InputError(f"there is no policy {json.dumps(name)}; there are {known}")
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
     elif name is None:
         _print_all(rows)
     else:

@@ -1,17 +1,31 @@
-"""A progress bar on a terminal, silence in a pipe."""
+"""Progress bars on a terminal, silence in a pipe."""
 
 import sys
 from collections.abc import Iterator
 from collections.abc import Sequence as Several
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from simcore.serving.plan import StepPlan
 from simcore.serving.request import Request, Sequence, served
 from simcore.serving.world import Observer
 from simcore.ticks import Tick
 
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import ProgressColumn
+
 EVERY = 256
 """Steps between two looks at the clock."""
+
+
+def bars(*columns: "ProgressColumn", quiet: bool = False) -> "Bars":
+    """Bars on standard error, of these columns; none where that is no terminal, or where it shall be quiet."""
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    return Bars(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
 
 
 class Progress:
@@ -27,12 +41,10 @@ class Progress:
         if not self.observers:
             yield
             return
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
 
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("requests"), TextColumn("{task.fields[rate]}"))
-        with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as self._bar:
+        with bars(*columns, TimeRemainingColumn()) as self._bar:
             self._task = self._bar.add_task("", total=requests, rate="")
             yield
 

@@ -1,12 +1,13 @@
 """`kvscope reproduce`: published numbers beside ours."""
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.options import AsJson
+from app.cli.output import print_json
 from app.cli.paths import path_of
 from app.cli.studies import counted
 
@@ -29,7 +30,7 @@ def reproduce(
     jobs: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes that share the work; as many as there are cores.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Play what others have published, and print their numbers, ours, the differences and what had to be assumed."""
     from simcore.errors import InputError
@@ -45,7 +46,7 @@ def reproduce(
         rows = played.play(jobs or _cores(), done)
     agreed = agree(rows)
     if as_json:
-        typer.echo(json.dumps([row.to_json() for row in rows], indent=2))
+        print_json([row.to_json() for row in rows])
     else:
         _print(played.title, rows, agreed)
     return 0 if agreed else DISAGREES
@@ -58,7 +59,7 @@ def _cores() -> int:
 
 def _list(names: dict[str, str], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps([{"name": name, "what": what} for name, what in names.items()], indent=2))
+        print_json([{"name": name, "what": what} for name, what in names.items()])
         return
     width = max(map(len, names))
     for name, what in names.items():

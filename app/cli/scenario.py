@@ -1,13 +1,13 @@
 """`kvscope scenario`: start, check and explain what a person writes down."""
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
 
-from app.cli.output import mention
+from app.cli.options import AsJson, Overrides
+from app.cli.output import mention, print_json
 from app.cli.paths import path_of
 from app.cli.policies import Policies, load_policies
 from simcore.errors import InputError
@@ -44,9 +44,7 @@ def new(
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(parser=path_of, help="The scenario's TOML file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: memory.blocks=4096.")
-    ] = None,
+    overrides: Overrides = None,
     policies: Policies = None,
 ) -> None:
     """Say what is wrong with a scenario, or how large its pool is and why."""
@@ -77,10 +75,8 @@ def check(
 @app.command()
 def flags(
     scenario: Annotated[str, typer.Argument(help="A scenario's TOML file, or the name of one that comes along.")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: memory.blocks=4096.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print how vLLM is started with the scenario's memory and scheduler, and what no flag can say."""
     from app.cli.simulate import load_scenario
@@ -89,7 +85,7 @@ def flags(
     found = serve_flags(load_scenario(scenario, list(overrides or ())))
     if as_json:
         document = {"model": found.model, "flags": dict(found.flags), "unsaid": found.unsaid}
-        typer.echo(json.dumps(document, indent=2))
+        print_json(document)
         return
     typer.echo(str(found))
     for sentence in found.unsaid:
@@ -108,7 +104,7 @@ def schema(
     else:
         from simcore.scenario import Scenario
 
-        typer.echo(json.dumps(Scenario.model_json_schema(), indent=2))
+        print_json(Scenario.model_json_schema())
 
 
 @app.command("list")

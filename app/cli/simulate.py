@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from app.cli.interrupts import interrupt, on_interrupt
-from app.cli.output import complain, mention
+from app.cli.options import Force, Overrides, PlayTrace, ResultsOut, SkipBadLines
+from app.cli.output import complain, mention, print_json
 from app.cli.paths import path_of
 from app.cli.policies import Policies, load_policies
 from app.cli.progress import Progress
@@ -25,20 +26,12 @@ def simulate(
     scenario: Annotated[
         str, typer.Argument(help="A scenario's TOML file, or the name of one that comes with the product.")
     ] = "default",
-    trace: Annotated[
-        Path | None, typer.Option(parser=path_of, help="Play this trace instead of the scenario's workload.")
-    ] = None,
-    skip_bad_lines: Annotated[
-        bool, typer.Option("--skip-bad-lines", help="Pass over and count the broken lines of the trace.")
-    ] = False,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: memory.blocks=4096.")
-    ] = None,
+    trace: PlayTrace = None,
+    skip_bad_lines: SkipBadLines = False,
+    overrides: Overrides = None,
     policies: Policies = None,
-    out: Annotated[
-        Path | None, typer.Option(parser=path_of, help="Folder of results; without it results/NAME-1, -2, ...")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the results in a folder that is not empty.")] = False,
+    out: ResultsOut = None,
+    force: Force = False,
     steps: Annotated[
         Path | None, typer.Option(parser=path_of, help="Log every step to this file, a JSON object a line.")
     ] = None,
@@ -106,7 +99,7 @@ def _stopped_by_interrupt(simulation: Simulation) -> AbstractContextManager[None
 
 def _report(results: Results, place: Path, as_json: bool) -> int:
     if as_json:
-        typer.echo(json.dumps(results.summary, indent=2))
+        print_json(results.summary)
     else:
         from app.cli.tables import print_summary
 

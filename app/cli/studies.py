@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli.paths import path_of
+from app.cli.progress import bars
 from simcore.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ Trace = Annotated[
     typer.Argument(parser=path_of, help="A trace with block hashes, or ids: text, one a line, or .npy; plain or .gz."),
 ]
 Format = Annotated[str, typer.Option(help="ids, or the trace's format; auto: told by its content.")]
-Sessions = Annotated[str, typer.Option(help="When kv-cache-tester's sessions begin: sequential or stagger60.")]
-SkipBadLines = Annotated[bool, typer.Option("--skip-bad-lines", help="Pass over broken lines of a trace.")]
 Chart = Annotated[
     Path | None,
     typer.Option(parser=path_of, metavar="FILE", help="Draw hit ratios by capacity: .svg or .png, and a .csv beside."),
@@ -46,11 +45,8 @@ def capacities_of(text: str) -> list[int]:
 @contextmanager
 def counted(total: int, what: str) -> "Iterator[Callable[[], None]]":
     """A bar on a terminal, silence in a pipe; to call when one more is done."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(what), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with bars(BarColumn(), MofNCompleteColumn(), TextColumn(what), TimeRemainingColumn()) as bar:
         task = bar.add_task("", total=total)
         yield lambda: bar.advance(task)

@@ -1,6 +1,5 @@
 """`kvscope sweep`: many settings, and the highest rate that keeps an objective."""
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,19 +8,15 @@ import typer
 
 from app.cli.experiments import (
     INCOMPLETE,
-    AsJson,
     Baseline,
     Cluster,
     Confidence,
-    Force,
     Jobs,
     Metrics,
     NoStore,
     Out,
-    Overrides,
     Progress,
     StoreFolder,
-    Trace,
     Warmup,
     describe,
     document,
@@ -35,7 +30,8 @@ from app.cli.experiments import (
     warmup_of,
     with_bounds,
 )
-from app.cli.output import mention
+from app.cli.options import AsJson, Force, Overrides, PlayTrace
+from app.cli.output import mention, print_json
 from app.cli.policies import Policies
 from app.cli.report import report_comparison, report_folder
 from simcore.errors import InputError
@@ -62,7 +58,7 @@ def sweep(
     ] = None,
     baseline: Baseline = None,
     overrides: Overrides = None,
-    trace: Trace = None,
+    trace: PlayTrace = None,
     policies: Policies = None,
     warmup: Warmup = None,
     metric: Metrics = None,
@@ -126,7 +122,7 @@ def sweep(
                 experiment, conditions, tolerance=tolerance, jobs=jobs, cluster=cluster, store=place, progress=progress
             )
         if as_json:
-            typer.echo(json.dumps(_rates_document(experiment, conditions, found), indent=2))
+            print_json(_rates_document(experiment, conditions, found))
         else:
             _print_rates(conditions, found)
             progress.mention_speed()
@@ -136,7 +132,7 @@ def sweep(
             comparison = run(experiment, jobs=jobs, cluster=cluster, store=place, progress=progress)
         shown = shown_metrics(comparison, asked)
         if as_json:
-            typer.echo(json.dumps(document(comparison), indent=2))
+            print_json(document(comparison))
         else:
             print_comparison(comparison, shown, paired=experiment.baseline is not None)
             mention_constants(comparison, shown)

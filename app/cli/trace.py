@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.engine import needs_engine
-from app.cli.output import mention
+from app.cli.options import AsJson, Format, Sessions, SkipBadLines
+from app.cli.output import mention, print_json
 from app.cli.paths import path_of
 from simcore.errors import InputError
 from simcore.export.folder import replacing
@@ -31,12 +32,10 @@ def info(
     file: Annotated[
         Path, typer.Argument(parser=path_of, help="The trace: a file, plain or .gz, or a ServeGen folder or .tar.gz.")
     ],
-    format: Annotated[str, typer.Option(help="Its format; auto: told by its content.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    skip_bad_lines: Annotated[bool, typer.Option("--skip-bad-lines", help="Pass over and count broken lines.")] = False,
-    sessions: Annotated[
-        str, typer.Option(help="When kv-cache-tester's sessions begin: sequential or stagger60.")
-    ] = "sequential",
+    format: Format = "auto",
+    as_json: AsJson = False,
+    skip_bad_lines: SkipBadLines = False,
+    sessions: Sessions = "sequential",
     seed: Annotated[int, typer.Option(help="Of the sample that is drawn from a ServeGen description.")] = 0,
 ) -> None:
     """Count the requests, tokens and hash blocks of a trace, before any request is dropped."""
@@ -45,7 +44,7 @@ def info(
     workload = read_trace(file, format, skip_bad_lines=skip_bad_lines, sessions=sessions, seed=seed)
     facts = trace_info(workload)
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        print_json(facts)
     else:
         _print(facts, workload.block)
 
@@ -60,11 +59,9 @@ def convert(
     out: Annotated[
         Path | None, typer.Option(parser=path_of, help="The file to write; without it to standard output.")
     ] = None,
-    format: Annotated[str, typer.Option(help="The trace's format; auto: told by its content.")] = "auto",
-    skip_bad_lines: Annotated[bool, typer.Option("--skip-bad-lines", help="Pass over and count broken lines.")] = False,
-    sessions: Annotated[
-        str, typer.Option(help="When kv-cache-tester's sessions begin: sequential or stagger60.")
-    ] = "sequential",
+    format: Format = "auto",
+    skip_bad_lines: SkipBadLines = False,
+    sessions: Sessions = "sequential",
     seed: Annotated[int, typer.Option(help="Of the sample that is drawn from a ServeGen description.")] = 0,
 ) -> None:
     """Write a trace, or the requests of a scenario, in the format of another tool."""
@@ -128,7 +125,7 @@ def from_log(
             "segments, which keep what outputs and later prompts have in common, too.",
         ),
     ] = None,
-    skip_bad_lines: Annotated[bool, typer.Option("--skip-bad-lines", help="Pass over and count broken lines.")] = False,
+    skip_bad_lines: SkipBadLines = False,
 ) -> None:
     """Make a trace of a server's request log, with the text hashed away."""
     from simcore.workload.requestlog import hashed, read_log

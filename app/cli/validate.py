@@ -1,13 +1,13 @@
 """`kvscope validate`: the simulator against a real engine, on one workload."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.engine import SHIPPED, CpuClock, Device, Dtype, Model, Threads, load_model, needs_engine
-from app.cli.output import mention
+from app.cli.options import Force, Overrides, ResultsOut
+from app.cli.output import mention, print_json
 from app.cli.policies import Policies, load_policies
 from app.cli.progress import Progress
 from app.cli.simulate import load_scenario
@@ -30,9 +30,7 @@ def validate(
     model: Model = SHIPPED,
     device: Device = "cpu",
     dtype: Dtype = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: memory.blocks=4096.")
-    ] = None,
+    overrides: Overrides = None,
     policies: Policies = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Predict times by this calibration; without it one is measured now.")
@@ -41,8 +39,8 @@ def validate(
     strict_time: Annotated[bool, typer.Option("--strict-time", help="Let times decide the exit code too.")] = False,
     threads: Threads = 0,
     cpu_clock: CpuClock = False,
-    out: Annotated[Path | None, typer.Option(help="Folder of results; without it results/NAME-1, -2, ...")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the results in a folder that is not empty.")] = False,
+    out: ResultsOut = None,
+    force: Force = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")] = False,
 ) -> int:
     """Play a workload on the simulator and on a real model with paged memory, and compare all that both say."""
@@ -81,7 +79,7 @@ def validate(
             write(place, report, prepared, known, title, strict_time=strict_time)
         written = folder.publish()
     if as_json:
-        typer.echo(json.dumps(document, indent=2))
+        print_json(document)
     else:
         _print(report, strict_time)
         typer.echo(f"results in {written}")

@@ -28,8 +28,6 @@ class Action:
     icon: str = ""
     """a name of assets/icons"""
     checkable: bool = False
-    everywhere: bool = True
-    """its keys work in the whole window; False: only where the widget has the focus that it is added to"""
     tint: str = "text"
     """the theme's colour of its icon"""
 

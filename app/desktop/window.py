@@ -259,10 +259,6 @@ class MainWindow(QMainWindow):
         self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self.dock)
         self.dock.hide()
 
-    def add_inspector(self, title: str, widget: QWidget) -> None:
-        """A tab of the inspector, for what is chosen on a page."""
-        self.inspector.addTab(widget, title)
-
     def inspect(self, widget: QWidget) -> None:
         """Show a tab of the inspector."""
         self._toggle_inspector(True)

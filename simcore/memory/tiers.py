@@ -201,8 +201,8 @@ class Tiers(list[Tier]):
         self._filling: list[tuple[int, dict[Key, Origin]]] = []  # by the step that fills them, oldest first
         self._through = any(tier.on_write for tier in self)
 
-    def turn(self, step: int, now: Tick, use: Use) -> None:
-        """What follows happens in `step`, at `now`, and is the doing of who is named by `use`."""
+    def turn(self, step: int, now: Tick) -> None:
+        """What follows happens in `step`, at `now`."""
         self._step, self._now = step, now
         for number, tier in enumerate(self):
             tier.use.now = now
@@ -363,7 +363,7 @@ class TieredMemory(PagedMemory):
 
     def turn(self, step: int, now: Tick) -> None:
         super().turn(step, now)
-        self.tiers.turn(step, now, self.pool.use)
+        self.tiers.turn(step, now)
 
     def lookup(self, sequence: Branch) -> Hit:
         """Behind the pool's prefix the blocks of the tiers, for as long as one of them has the next."""

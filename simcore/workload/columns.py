@@ -7,7 +7,7 @@ source 0, whose place t is token id t. What the runs leave of a prompt, and an o
 private: no other request can contain it.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,19 +24,6 @@ OPEN = -1
 """The `after` of a request that waits for nobody."""
 
 
-class Sources:
-    """Mints one small integer per named source of tokens; equal names get equal integers."""
-
-    def __init__(self) -> None:
-        self._ids: dict[Hashable, int] = {}
-
-    def __getitem__(self, name: Hashable) -> int:
-        return self._ids.setdefault(name, len(self._ids) + 1)  # 0 is the vocabulary
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-
 @dataclass(frozen=True, slots=True)
 class Runs:
     """The named leading tokens of every prompt: run j of request i is row `offsets[i] + j` of the other columns."""
@@ -44,7 +31,7 @@ class Runs:
     offsets: Ints
     """[requests + 1]"""
     source: NDArray[np.integer]
-    """[runs] an integer of `Sources`, or `VOCABULARY`"""
+    """[runs] an integer for each source of tokens, or `VOCABULARY`"""
     length: NDArray[np.integer]
     """[runs] tokens, at least 1"""
     start: NDArray[np.integer] | None = None

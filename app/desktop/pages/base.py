@@ -26,7 +26,7 @@ class Context:
     session: "Session | None"
     """the run that is shown; None: this window runs nothing"""
     window: "MainWindow"
-    """to go to another page, to say something, to add to the inspector"""
+    """to go to another page, to say something"""
 
 
 class Page(QWidget):

@@ -423,13 +423,6 @@ class Live(Page):
         self._draw_grids()
         self._inspect()
 
-    def unchoose(self) -> None:
-        """Nothing is chosen."""
-        self.chosen = None
-        self.views[0].grid.choose(0)
-        self.details.show_nothing()
-        self._draw_grids()
-
     def _inspect(self) -> None:
         history, state = self.session.history, self.state
         if history is None or state is None or self.chosen is None:

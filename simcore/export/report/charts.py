@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from simcore.experiment import Metric
 
 INK, GRID, PAPER, IDLE = "#2b2f33", "#d4d8dc", "#ffffff", "#e4e7ea"
-HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---", "+++")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 WASTE = {
     "stored": ("holds tokens", OKABE_ITO[0], ""),

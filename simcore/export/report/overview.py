@@ -84,7 +84,7 @@ def overview(view: "View", draw: Callable[[Chart], str], about: dict[str, Any], 
     page.section("runs", "All runs", "Runs")
     _runs(page, view)
     page.section("files", "Where each number is from", "Files")
-    _files(page, view, about)
+    _files(page, about)
     return page
 
 
@@ -301,7 +301,7 @@ def run_command(view: "View", row: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _files(page: Page, view: "View", about: dict[str, Any]) -> None:
+def _files(page: Page, about: dict[str, Any]) -> None:
     again = "kvscope report ."
     rows = [
         ("each run: factors, seed, all metrics", "results.csv, results.parquet", "its row above"),
