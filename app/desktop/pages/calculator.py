@@ -173,6 +173,7 @@ class Calculator(Page):
         box.addWidget(self.theory)
         box.addWidget(self.send)
         area = QScrollArea()
+        area.setAccessibleName("What is asked")
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setWidget(card)
@@ -282,6 +283,7 @@ class Calculator(Page):
         self.live_theory = self.live.line("formula", "text", step=True)
         self.tabs = QTabWidget()
         self.tabs.setAccessibleName("Charts")
+        self.tabs.tabBar().setAccessibleName("Charts")
         for name, chart in (
             ("Saved", self.curve),
             ("Heads", self.variants),

@@ -167,6 +167,7 @@ class Compare(Page):
         self._factors.setContentsMargins(0, 0, 4, 0)
         self._factors.addStretch(1)
         area = QScrollArea()
+        area.setAccessibleName("What varies")
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setWidget(inner)
@@ -553,6 +554,8 @@ class Compare(Page):
 
 def _metrics() -> QComboBox:
     box = QComboBox()
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(10)  # three of them with room for the longest name are wider than a laptop
     names = [*SHOWN, *(metric.name for metric in METRICS if metric.name not in SHOWN)]
     helps = {metric.name: f"{metric.help} ({metric.unit})" for metric in METRICS}
     for name in names:

@@ -477,7 +477,7 @@ class Labs(Page):
     icon = "labs"
     about = (
         "What attention costs in its forms, what a small model looks at, which sizes fit into a GPU, how cost grows "
-        "with tokens and layers: measured on this machine, beside what the documents say."
+        "with tokens and layers. It is measured on this machine, beside what the documents say."
     )
 
     def __init__(self, context: Context) -> None:
@@ -489,6 +489,7 @@ class Labs(Page):
         self.documents = Documents()
         self.tabs = QTabWidget()
         self.tabs.setAccessibleName("Labs")
+        self.tabs.tabBar().setAccessibleName("Labs")
         for name, tab in (
             ("Attention", self.attention),
             ("A model's pages", self.heads),
