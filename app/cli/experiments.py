@@ -220,8 +220,9 @@ def print_comparison(comparison: "Comparison", metrics: "list[Metric]", *, paire
         if paired:
             columns.append(Column("difference", justify="right", no_wrap=True))
             columns += [*([Column("to")] if many else []), Column("verdict")]
-        table = Table(*columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
-        table.title = f"{metric.name}{unit}: {metric.help.removesuffix('.').lower()}{better}"
+        # a title of the table would be broken to the table's width, in the middle of a word
+        console.print(f"{metric.name}{unit}: {metric.help.removesuffix('.').lower()}{better}", style="italic")
+        table = Table(*columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         differences = {row["setting"]: row for row in comparison.paired(metric).to_dicts()} if paired else {}
         for row in comparison.intervals(metric).to_dicts():
             cells = [row["label"], str(row["n"]), with_bounds(row["mean"], row["high"])]

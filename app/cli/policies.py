@@ -112,17 +112,20 @@ def _row(key: str, policy: "type[Policy]") -> dict[str, Any]:
 
 def _print_all(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("key", "policy", "what it does", "parameters")
-    before = ""
-    for row in rows:
-        if row["key"] != before and before:
-            table.add_section()
-        parameters = ", ".join(f"{each['name']} = {json.dumps(each['default'])}" for each in row["parameters"])
-        table.add_row(row["key"] if row["key"] != before else "", row["policy"], row["help"], parameters)
-        before = row["key"]
-    Console().print(table)
+    console = Console()
+    for key in dict.fromkeys(row["key"] for row in rows):
+        console.print(f"[bold]{key}[/]")
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True)
+        for row in rows:
+            if row["key"] == key:
+                parameters = ", ".join(f"{each['name']} = {json.dumps(each['default'])}" for each in row["parameters"])
+                about = escape(row["help"]) + (f" [dim]({escape(parameters)})[/]" if parameters else "")
+                table.add_row(f"  {row['policy']}", about)
+        console.print(table)
 
 
 def _print_one(row: dict[str, Any]) -> None:

@@ -250,7 +250,8 @@ class Transport(QFrame):
     def _show_progress(self, progress: Progress) -> None:
         of = f" of {progress.requests:,}" if progress.requests else ""
         self.where.setText(f"<b>{progress.time:,.2f} s</b> &nbsp; step {progress.step:,}")
-        speed = f"{progress.speed:.3g}x, {progress.steps_per_second:,.0f} steps/s" if progress.speed else "paused"
+        still = "ended" if self.session.state == "ended" else "paused"
+        speed = f"{progress.speed:.3g}x, {progress.steps_per_second:,.0f} steps/s" if progress.speed else still
         text = f"{speed}   {progress.done:,}{of} requests"
         room = max(self.achieved.width(), 60)
         self.achieved.setText(self.achieved.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room))

@@ -278,7 +278,11 @@ class MainWindow(QMainWindow):
 
     def _toggle_inspector(self, on: bool | None = None) -> None:
         on = self.dock.isHidden() if on is None else on
+        focus = QApplication.focusWidget()
+        inside = focus is not None and self.dock.isAncestorOf(focus)
         self.dock.setVisible(on)
+        if not on and inside and self.shown is not None:
+            self.shown.setFocus(Qt.FocusReason.OtherFocusReason)  # else a button of the bar gets it, and the next Space
         self._inspector_shown(on)
         if self.shown is not None:
             settings.set_flag(f"inspector/{self.shown.id}", on)

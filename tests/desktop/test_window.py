@@ -322,7 +322,7 @@ def rgb(hue: str) -> list[float]:
 
 
 def test_everything_that_takes_the_focus_has_a_name(window: MainWindow) -> None:
-    from PySide6.QtWidgets import QAbstractButton, QComboBox, QWidget
+    from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QWidget
 
     for name in window.entries:
         window.show_page(name)
@@ -330,7 +330,7 @@ def test_everything_that_takes_the_focus_has_a_name(window: MainWindow) -> None:
             if widget.isVisible() and widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
                 named = widget.accessibleName() or widget.toolTip()
                 named = named or (isinstance(widget, QAbstractButton) and widget.text())
-                named = named or isinstance(widget.parent(), QComboBox)
+                named = named or isinstance(widget.parent(), QComboBox | QAbstractSpinBox)
                 assert named, f"{name}: {type(widget).__name__} {widget.objectName()} in {widget.parent()}"
 
 
@@ -427,3 +427,14 @@ def test_a_long_way_of_signals_keeps_none_alive(window: MainWindow, qtbot: QtBot
     if sys.version_info < (3, 12):  # None is immortal from then on
         assert after > before - 100
     assert window.rect().contains(QPoint(10, 10))
+
+
+def test_who_closes_the_inspector_from_inside_is_back_on_the_page(window: MainWindow, qtbot: QtBot) -> None:
+    window.show_page("reports")
+    window.show_key("memory.blocks")
+    qtbot.waitUntil(lambda: isinstance(QApplication.focusWidget(), QLineEdit))
+    window.actions_["view.inspector"].trigger()
+    assert QApplication.focusWidget() is window.shown
+    session_of(window).become("running")
+    qtbot.keyClick(window, Qt.Key.Key_Space)
+    assert session_of(window).told == ["pause"]

@@ -136,7 +136,8 @@ def test_a_study_takes_a_file_too(tmp_path: Path, capsys: pytest.CaptureFixture[
     rows = json.loads(capsys.readouterr().out)
     assert [row["policy"] for row in rows] == ["lru", "least-hit(window=3)"]
     assert all(0 < row["object_hits"] < 140 for row in rows)
-    assert main([*study, "--policy", str(EXAMPLE), "--jobs", "2"]) == 2
+    assert main([*study, "--policy", f"lru,{EXAMPLE}:window=3", "--jobs", "2"]) == 0
+    assert json.loads(capsys.readouterr().out) == rows, "the processes know it too"
     assert main([*study, "--admission", str(EXAMPLE)]) == 2
     assert "defines no policy for memory.admission" in capsys.readouterr().err
 

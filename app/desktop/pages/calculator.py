@@ -170,6 +170,7 @@ class Calculator(Page):
         self.theory.setToolTip("A small model generates; the bytes that it really holds follow the line of the formula")
         self.theory.clicked.connect(self.toggle)
         area = QScrollArea()
+        area.setAccessibleName("What is asked")
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # its fields take the focus

@@ -178,6 +178,7 @@ class Compare(Page):
         self._factors.setContentsMargins(0, 0, 4, 0)
         self._factors.addStretch(1)
         area = QScrollArea()
+        area.setAccessibleName("What varies")
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # its fields take the focus

@@ -156,7 +156,7 @@ class Live(Page):
         self._make()
         self.session.framed.connect(self._frame)
         self.session.began.connect(self._began)
-        self.session.saved.connect(lambda folder: self.context.window.say(f"Saved to {folder}"))
+        self.session.saved.connect(lambda folder: self.context.window.say(f"Saved to {folder}: Reports shows it"))
         self.session.told.connect(self.context.window.say)
         self.session.state_changed.connect(lambda _state: self._show_where())
         theme.themes.changed.connect(self._dress)
@@ -677,7 +677,8 @@ class Live(Page):
         before = int(history.steps["evictions"][begin - 1]) if begin else 0
         evicted = int(history.steps["evictions"][last]) - before
         preempted = int(history.steps["preemptions"][part].sum())
-        cards["lost"].show_value(f"{evicted:,} / {preempted:,}", "in the range" if self.range else "so far")
+        lost = f"{_figures(evicted)} / {_figures(preempted)}"
+        cards["lost"].show_value(lost, "in the range" if self.range else "so far")
         known = history.latencies(last)["ttft"]
         if self.range:
             known = known[known[:, 0] >= history.seconds(first)]
@@ -784,7 +785,7 @@ class Live(Page):
     def save(self) -> None:
         """Ask for a folder, and write the results of a run that is over."""
         if self.session.state != "ended":
-            self.context.window.say("The run goes on; end it first, then it can be saved")
+            self.context.window.say("Only a run that is over can be saved: Run > End the run here ends it")
             return
         chosen, _ = QFileDialog.getSaveFileName(self, "Save results", "results", "Folders (*)")
         if chosen:
@@ -830,6 +831,11 @@ def _percentiles(known: Any, bins: int = 60) -> tuple[Any, Any, Any]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _figures(number: int) -> str:
+    """A card has room for five figures, two of these side by side."""
+    return f"{number:,}" if number < 10_000 else f"{number / 1000:,.1f}k"
 
 
 def _seconds(value: float) -> str:
