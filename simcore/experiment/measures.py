@@ -27,8 +27,9 @@ _LATENCIES = {
 }
 LATENCIES = tuple(_LATENCIES)
 """The metrics whose whole distribution is kept."""
+STATISTICS = ("mean", "p50", "p90", "p99")
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-_SPREAD = {"mean": "mean", "p50": "median", "p90": "90th percentile", "p99": "99th percentile"}
+_WORDS = ("mean", "median", "90th percentile", "99th percentile")
 
 
 def _all() -> Iterator[Metric]:
@@ -37,7 +38,7 @@ def _all() -> Iterator[Metric]:
     yield Metric("goodput.requests_per_s", "requests/s", "Requests per second that keep the objective.", "higher")
     yield Metric("goodput.share", "1", "Share of the requests that keep the objective.", "higher")
     for name, what in _LATENCIES.items():
-        for statistic, words in _SPREAD.items():
+        for statistic, words in zip(STATISTICS, _WORDS, strict=True):
             yield Metric(f"{name}.{statistic}", "s", f"{words} of the {what}.".capitalize(), "lower")
     yield Metric("hits.hit_share", "1", "Share of the tokens looked up that the prefix cache had.", "higher")
     yield Metric("preemptions", "1", "Preemptions.", "lower")

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from simcore.errors import InputError
+from simcore.experiment.measures import LATENCIES, STATISTICS
+from simcore.experiment.statistics import t_interval
 from simcore.geometry import pool_size
 from simcore.record.results import Results
 from simcore.scenario import Scenario
@@ -25,8 +27,6 @@ from simcore.ticks import TICKS_PER_SECOND, Tick
 from simcore.timing import NO_CHUNKS, CalibratedTimer, Chunks, RooflineTimer, StepTimer, make_timer
 from simcore.workload import Workload, make_workload
 
-METRICS = ("ttft", "tpot", "itl", "e2e", "queue")
-STATISTICS = ("mean", "p50", "p90", "p99")
 GRID: dict[str, tuple[int, ...]] = {
     "scheduler.max_num_batched_tokens": (512, 1024, 2048, 4096, 8192),
     "scheduler.max_num_seqs": (64, 128, 256, 512),
@@ -66,10 +66,10 @@ def limits_of(text: str) -> list[Limit]:
     found = []
     for part in text.split(","):
         match = _LIMIT.fullmatch(part)
-        if match is None or match[1] not in METRICS or match[2] not in STATISTICS:
+        if match is None or match[1] not in LATENCIES or match[2] not in STATISTICS:
             raise InputError(
-                f"a limit must be one of {', '.join(METRICS)}, a dot, one of {', '.join(STATISTICS)}, < and a time, as "
-                f"in ttft.p99<0.5s, not {shown(part.strip())}"
+                f"a limit must be one of {', '.join(LATENCIES)}, a dot, one of {', '.join(STATISTICS)}, < and a time, "
+                f"as in ttft.p99<0.5s, not {shown(part.strip())}"
             )
         try:
             seconds = float(match[3]) * (1e-3 if match[4] == "ms" else 1.0)
@@ -214,7 +214,7 @@ def plan(
         rates[1:] = [_rate(search.highest(best, number, near=first)) for number in range(1, replications)]
         paces = (1 + EFFICIENCY, 1 - EFFICIENCY)
         slower, quicker = (_rate(search.highest(best, 0, near=first, pace=pace)) for pace in paces)
-    low, high = _interval(rates)
+    interval = t_interval(rates, 0.95)
     timing: str = best.timing.model
     if best.timing.calibration is not None:
         timing += f", {best.timing.calibration}"
@@ -223,8 +223,8 @@ def plan(
         scenario=best if kept is None else search.at(best, kept.rate, 0),
         limits=tuple(limits),
         rates=tuple(rates),
-        low=low,
-        high=high,
+        low=max(interval.low or 0.0, 0.0),
+        high=interval.high or 0.0,
         kept=kept,
         broken=broken,
         choices=tuple(choices),
@@ -308,12 +308,11 @@ class _Search:
         workload, own = self._workload(replication)
         waits = np.zeros(len(workload), np.bool_) if workload.after is None else workload.after >= 0
         arrival = np.where(waits, workload.arrival, workload.arrival * (own / rate))
-        played = _with_arrival(workload, arrival)
         warmup = WARMUP * float(arrival[~waits].max())
         watch = _Watch(scenario)
         simulation = Simulation(
             _changed(scenario, "metrics.warmup", min(warmup, 1e7)) or scenario,
-            workload=played,
+            workload=replace(workload, arrival=arrival),
             timer=timer,
             observers=[watch],
         )
@@ -456,21 +455,8 @@ def _get(scenario: Scenario, key: str) -> int:
     return int(getattr(getattr(scenario, section), name))
 
 
-def _with_arrival(workload: Workload, arrival: Any) -> Workload:
-    return replace(workload, arrival=arrival)
-
-
 def _rate(found: tuple[Level | None, Level]) -> float:
     return 0.0 if found[0] is None else found[0].rate
-
-
-def _interval(rates: Sequence[float]) -> tuple[float, float]:
-    """95 %, by Student's t."""
-    from scipy.stats import t
-
-    mean, count = float(np.mean(rates)), len(rates)
-    half = float(t.ppf(0.975, count - 1)) * float(np.std(rates, ddof=1)) / count**0.5
-    return max(mean - half, 0.0), mean + half
 
 
 def sentences(found: Plan) -> Iterator[str]:

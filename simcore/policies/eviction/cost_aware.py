@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from functools import cache
 
-from simcore.policies.eviction.base import Block, Eviction, Name, Setting, Use
-from simcore.policies.eviction.ranking import Ranking
+from simcore.policies.eviction.base import Block, Setting, Use
+from simcore.policies.eviction.gdsf import GDSF
 
 
 @dataclass
-class CostAware(Eviction):
+class CostAware(GDSF):
     """Evict by uses times cost plus age: the cost is what computing the block again would take, which grows with place.
 
     Greedy-Dual-Size-Frequency with the recomputing time of a block as its cost. All blocks are of one size, so it is a
@@ -18,24 +18,9 @@ class CostAware(Eviction):
     name = "cost-aware"
 
     def start(self, setting: Setting) -> None:
-        self._order = Ranking()
-        self._uses: dict[Block, int] = {}
+        super().start(setting)
         self._cost = cache(setting.cost)
-        self._age = 0.0
-
-    def insert(self, block: Block, name: Name, use: Use) -> None:
-        self._uses[block] = 0
-        self.hit(block, use)
 
     def hit(self, block: Block, use: Use) -> None:
         self._uses[block] += 1
         self._order.put(block, self._age + self._uses[block] * self._cost(use.place))
-
-    def victim(self) -> Block:
-        self._age, block = self._order.pop()
-        del self._uses[block]
-        return block
-
-    def remove(self, block: Block) -> None:
-        self._order.remove(block)
-        del self._uses[block]
