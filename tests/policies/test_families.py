@@ -136,7 +136,8 @@ def test_a_study_takes_a_file_too(tmp_path: Path, capsys: pytest.CaptureFixture[
     rows = json.loads(capsys.readouterr().out)
     assert [row["policy"] for row in rows] == ["lru", "least-hit(window=3)"]
     assert all(0 < row["object_hits"] < 140 for row in rows)
-    assert main([*study, "--policy", str(EXAMPLE), "--jobs", "2"]) == 2
+    assert main([*study, "--capacity", "2,3", "--policy", str(EXAMPLE), "--jobs", "2"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2
     assert main([*study, "--admission", str(EXAMPLE)]) == 2
     assert "defines no policy for memory.admission" in capsys.readouterr().err
 
@@ -146,5 +147,11 @@ def test_an_error_in_a_policy_names_its_line(tmp_path: Path, capsys: pytest.Capt
     file.write_text(WHOLE.format(name="crash", victim="1 / 0"))
     arguments = ["simulate", "chat", "--policy", str(file), "--set", "memory.blocks=400"]
     assert main([*arguments, "--set", "workload.requests=50", "--out", str(tmp_path / "out")]) == 2
-    assert f"{file}, line 14, in victim: ZeroDivisionError: division by zero" in capsys.readouterr().err
+    sentence = f"{file}, line 14, in victim: ZeroDivisionError: division by zero"
+    assert sentence in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+    ids = tmp_path / "ids.txt"
+    ids.write_text("\n".join(map(str, range(50))))
+    for jobs in "12":  # in processes of their own it must not be lost where an error came from
+        assert main(["hits", str(ids), "--capacity", "3,4", "--policy", str(file), "--jobs", jobs]) == 2
+        assert sentence in capsys.readouterr().err
