@@ -1,5 +1,6 @@
 """The command line: one module a command."""
 
+import os
 import sys
 from io import TextIOWrapper
 
@@ -80,6 +81,8 @@ def _told(error: BaseException) -> str | None:
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit code. Wrong input is one sentence on standard error, and exit code 2."""
     command = typer.main.get_command(app)
+    if sys.stdout is None:  # it was closed before the program began
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # not every console has all letters of a name
     interrupted = False
