@@ -1,5 +1,6 @@
 """The command line: one module a command."""
 
+import os
 import sys
 from io import TextIOWrapper
 
@@ -64,16 +65,24 @@ app.add_typer(attention.app, name="attention")
 app.add_typer(benchmark.app, name="benchmark")
 
 
-def _blamed(error: Exception) -> str | None:
-    """Whether it came out of a policy that the person brought."""
+def _told(error: BaseException) -> str | None:
+    """A sentence on what is no error of the program: of a policy that the person brought, or of the machine."""
     from simcore.policies.families import blame
 
-    return blame(error)
+    if sentence := blame(error):
+        return sentence
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this; take fewer requests, or shorter ones"
+    if isinstance(error, OSError):  # files have sentences of their own: it is standard output, or the working directory
+        return f"cannot go on: {error}"
+    return None
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit code. Wrong input is one sentence on standard error, and exit code 2."""
     command = typer.main.get_command(app)
+    if sys.stdout is None:  # it was closed before the program began
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # not every console has all letters of a name
     interrupted = False
@@ -91,18 +100,14 @@ def main(argv: list[str] | None = None) -> int:
     except typer.TyperException as error:
         message = error.format_message().removesuffix(".") or "a command is missing"
         return refuse(f"{message}; --help explains")
-    except MemoryError:
-        return refuse("there is not enough memory for this; take fewer requests, or shorter ones")
-    except OSError as error:  # files have sentences of their own: it is standard output, or the working directory
-        return refuse(f"cannot go on: {error}")
-    except SystemExit:
-        return 0  # so rich and typer leave when nobody reads on, as in `| head`
-    except Exception as error:  # in the midst of building a validator, pydantic makes an error of its own of Ctrl+C
+    except BaseException as error:  # a policy may raise what is no Exception
         if not interrupted:
-            if sentence := _blamed(error):
+            if sentence := _told(error):
                 return refuse(sentence)
+            if isinstance(error, SystemExit):
+                return 0  # so rich and typer leave when nobody reads on, as in `| head`
             raise
-        code = INTERRUPTED
+        code = INTERRUPTED  # in the midst of building a validator, pydantic makes an error of its own of Ctrl+C
     if code == INTERRUPTED:
         complain("interrupted; what was written is whole")
     return int(code or 0)

@@ -722,6 +722,6 @@ def _run_chosen(palette: Palette) -> None:
 def _short(path: Path) -> str:
     """A path as a menu has room for it."""
     text = str(path)
-    with suppress(ValueError):
+    with suppress(ValueError, RuntimeError):  # the second where nobody knows a home
         text = f"~/{path.relative_to(Path.home())}"
     return text if len(text) <= 60 else f"... {text[-56:]}"

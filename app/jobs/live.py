@@ -215,13 +215,13 @@ def _work(folder: Path, orders: Connection, text: str, policies: Sequence[str], 
         _say(orders, "failure", str(error))
     except MemoryError:
         _say(orders, "failure", "There is not enough memory for this run; take fewer requests, or a smaller pool.")
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        _say(orders, "failure", f"The run's files in {folder} cannot be written: {why}.")
-    except Exception as error:
+    except BaseException as error:  # a policy may raise what is no Exception
         from simcore.policies.families import blame
 
-        _say(orders, "failure", blame(error) or f"The run met an error of the program: {error!r}.")
+        said = f"The run met an error of the program: {error!r}."
+        if isinstance(error, OSError):
+            said = f"The run's files in {folder} cannot be written: {(error.strerror or str(error)).lower()}."
+        _say(orders, "failure", blame(error) or said)
 
 
 def _say(orders: Connection, name: str, value: Any) -> None:

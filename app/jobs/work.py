@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -25,14 +27,18 @@ class Work:
     """A call of `function(tell, *arguments)`; the function stands in a module, and all that is sent can be pickled.
 
     What it gives to `tell` arrives as messages of progress, what it returns as the last one. An InputError is a
-    sentence; a process that dies leaves one too.
+    sentence; a process that dies leaves one too, and neither workers nor temporary files.
     """
 
     def __init__(self, function: Callable[..., Any], *arguments: Any, family: bool = False) -> None:
-        """With `family`, the process may have workers of its own; all of them end with it."""
+        """With `family`, the process may have workers of its own; all of them end with it.
+
+        Raises OSError where the system has no room for its temporary files.
+        """
         self._family = family
+        self._folder = tempfile.mkdtemp(prefix="kvscope-work-")  # one that is killed cannot tidy up
         self._receive, send = _SPAWN.Pipe(duplex=False)
-        self.process = _SPAWN.Process(target=_serve, args=(send, function, arguments, family), daemon=not family)
+        self.process = _SPAWN.Process(target=_serve, args=(send, self._folder, function, arguments, family), daemon=not family)
         self.process.start()
         send.close()
         self.over = False
@@ -47,6 +53,7 @@ class Work:
                 messages.append(self._receive.recv())
             except (EOFError, OSError):
                 self.process.join()
+                self._end_family()
                 messages.append(Message("failed", _epitaph(self.process.exitcode)))
             if messages[-1].kind != "progress":
                 self._end()
@@ -55,20 +62,28 @@ class Work:
     def cancel(self) -> None:
         """End the process now."""
         if not self.over:
-            if self._family and hasattr(os, "killpg") and self.process.pid:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self.process.pid, signal.SIGKILL)
+            self._end_family()
             self.process.kill()
             self._end()
+
+    def _end_family(self) -> None:
+        """A group has its number for as long as anybody is in it, also when the first process is gone."""
+        if self._family and hasattr(os, "killpg") and self.process.pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
     def _end(self) -> None:
         self.over = True
         self.process.join()
         self.process.close()
         self._receive.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _serve(send: Connection, function: Callable[..., Any], arguments: tuple[Any, ...], family: bool) -> None:
+def _serve(
+    send: Connection, folder: str, function: Callable[..., Any], arguments: tuple[Any, ...], family: bool
+) -> None:
+    tempfile.tempdir = os.environ["TMPDIR"] = folder
     if family and hasattr(os, "setpgid"):
         os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the window, which then ends this
@@ -84,8 +99,10 @@ def _serve(send: Connection, function: Callable[..., Any], arguments: tuple[Any,
         last = Message("failed", "there is not enough memory for this")
     except Exception as error:
         last = Message("failed", f"{type(error).__name__}: {error}")
-    with contextlib.suppress(BrokenPipeError):  # the window is gone
+    try:
         send.send(last)
+    except BrokenPipeError:  # the window is gone, and will not do it
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _epitaph(code: int | None) -> str:

@@ -70,6 +70,8 @@ def _condition(text: str) -> Condition:
         match = None
     if match is None or not np.isfinite(limit):
         raise InputError(f"condition {shown(text)}: must be METRIC < NUMBER with its unit, as in e2e.p99 < 2s")
+    if limit < 0:
+        raise InputError(f"condition {shown(text)}: the limit is {match[3]}, but no metric is ever below 0")
     metric = metric_of(match[1])
     known = ("s", "ms", "us") if metric.unit == "s" else ("", "%") if metric.unit == "1" else ("",)
     if match[4] not in known:
@@ -201,32 +203,38 @@ def read_experiment(path: Path, load: Callable[[str, list[str]], Scenario]) -> A
     name = _typed(data, path, "scenario", str, "default")
     beside = path.parent / name
     changes = [_typed({"set": each}, path, "set", str, "") for each in _typed(data, path, "set", list, [])]
-    factors = []
-    for key, values in _flat(_typed(data, path, "factors", dict, {})):
-        if isinstance(values, str):
-            factors.append(factor_of(f"{key}={values}", f"{path}: factors"))
-        elif isinstance(values, list):
-            factors.append(Factor(key, tuple(values)))
-        else:
-            raise InputError(f"{path}: factors: {key} is {shown(values)}, but must be a list of values, or a text")
+    given = _flat(_typed(data, path, "factors", dict, {}))
     warmup = data.get("warmup")
     if warmup is not None and warmup != MSER5:
-        warmup = float(_typed(data, path, "warmup", (int, float), 0.0))
-    metrics = tuple(metric_of(str(each)) for each in _typed(data, path, "metrics", list, []))
-    until = _typed(data, path, "until", str, "")
+        warmup = _number_of(data, path, "warmup", 0.0)
+    named, until = _typed(data, path, "metrics", list, []), _typed(data, path, "until", str, "")
+    baseline = dict(_flat(_typed(data, path, "baseline", dict, {}))) if "baseline" in data else None
     try:
+        factors = [_factor(key, values, path) for key, values in given]
         experiment = Experiment(
             load(str(beside) if name.endswith(".toml") else name, changes),
             tuple(factors),
             _typed(data, path, "replications", int, 10),
-            dict(_flat(data["baseline"])) if isinstance(data.get("baseline"), dict) else None,
+            baseline,
             warmup,
-            float(_typed(data, path, "confidence", (int, float), 0.95)),
+            _number_of(data, path, "confidence", 0.95),
             source=str(path),
         )
+        metrics = tuple(metric_of(str(each)) for each in named)
+        conditions = tuple(conditions_of(until)) if until else ()
     except InputError as error:
         raise InputError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
-    return Asked(experiment, metrics, tuple(conditions_of(until)) if until else ())
+    return Asked(experiment, metrics, conditions)
+
+
+def _factor(key: str, values: Any, path: Path) -> Factor:
+    if isinstance(values, str):
+        return factor_of(f"{key}={values}", f"{path}: factors")
+    if not isinstance(values, list):
+        raise InputError(f"{path}: factors: {key} is {shown(values)}, but must be a list of values, or a text")
+    if not all(key.split(".")):
+        raise InputError(f"{path}: factors: {shown(key)} is no key of a scenario")
+    return Factor(key, tuple(values))
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -244,6 +252,13 @@ def _flat(table: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 def _is_level(table: dict[str, Any]) -> bool:
     """Whether a table chooses something, and is no mere place of keys."""
     return any(isinstance(table.get(name), str) for name in ("policy", "process", "distribution"))
+
+
+def _number_of(data: dict[str, Any], path: Path, name: str, default: float) -> float:
+    try:
+        return float(_typed(data, path, name, (int, float), default))
+    except OverflowError:
+        raise InputError(f"{path}: {name} is a number with hundreds of digits") from None
 
 
 def _typed(data: dict[str, Any], path: Path, name: str, kind: Any, default: Any) -> Any:

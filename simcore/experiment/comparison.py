@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simcore.errors import InputError
 from simcore.experiment.design import Experiment, Factor, Run, Setting, level_label
 from simcore.experiment.measures import BY_NAME, LATENCIES, METRICS, QUANTILES, Metric
 from simcore.experiment.play import DONE, Outcome, PolicyFile, Task
@@ -207,9 +208,26 @@ def run(
     progress: Watcher | None = None,
 ) -> Comparison:
     """Run an experiment. See `compare`. Ended early, as by Ctrl+C, it has kept the runs that were finished."""
+    _refuse_hopeless(experiment)
     runs = list(experiment.runs())
     found = do(runs, experiment.policies, jobs=jobs, cluster=cluster, store=store, progress=progress)
     return gather(experiment, runs, found)
+
+
+def _refuse_hopeless(experiment: Experiment) -> None:
+    """Raises InputError where no setting says how large its pool is, or all say what cannot be: no run would begin."""
+    from simcore.geometry import pool_size
+
+    refused: InputError | None = None
+    for setting in experiment.settings:
+        try:
+            pool_size(setting.scenario)
+        except InputError as error:
+            refused = refused or error
+        else:
+            return
+    if refused is not None:
+        raise refused
 
 
 def do(

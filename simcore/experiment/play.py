@@ -90,7 +90,9 @@ def play(task: Task) -> Outcome:
         outcome = Outcome(task.key, FAILED, str(error))
     except MemoryError:
         outcome = Outcome(task.key, FAILED, "there is not enough memory for this run")
-    except Exception as error:  # a policy that was brought may raise anything; the other runs go on
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a policy that was brought may raise anything; the other runs go on
         outcome = Outcome(task.key, FAILED, blame(error) or f"{type(error).__name__}: {error}")
     return replace(outcome, worker=f"{socket.gethostname()}:{os.getpid()}", cpu_s=time.process_time() - begun)
 

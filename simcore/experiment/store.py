@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from simcore.errors import InputError
 from simcore.experiment.play import FAILED, Outcome
 from simcore.export.folder import PARTIAL, telling_of
 
@@ -18,16 +19,24 @@ PLACE = "KVSCOPE_STORE"
 
 
 def default_store() -> Path:
-    """$KVSCOPE_STORE, or the folder `kvscope/runs` where the platform keeps what can be computed again."""
+    """$KVSCOPE_STORE, or the folder `kvscope/runs` where the platform keeps what can be computed again.
+
+    Raises InputError where nobody knows a home, as of a user without an account in a container.
+    """
     if place := os.environ.get(PLACE):
         return Path(place)
+    try:
+        return _platform_caches() / "kvscope" / "runs"
+    except RuntimeError:
+        raise InputError(f"there is no home folder to keep runs in; say where in the variable {PLACE}") from None
+
+
+def _platform_caches() -> Path:
     if sys.platform == "darwin":
-        home = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        home = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "kvscope" / "runs"
+        return Path.home() / "Library" / "Caches"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 class Store:
@@ -55,7 +64,7 @@ class Store:
                 name: (count, list(values)) for name, (count, values) in outcome["latencies"].items()
             }
             return Outcome(**outcome)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
     def put(self, outcome: Outcome) -> None:

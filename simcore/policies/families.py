@@ -113,7 +113,9 @@ def _run(file: Path) -> ModuleType:
     module = sys.modules[name] = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit() among them, which must not end the program as if all were well
         lines = [
             frame.lineno
             for frame in extract_tb(error.__traceback__)

@@ -9,7 +9,8 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
-from simcore.policies.families import load_policies
+from simcore.errors import InputError
+from simcore.policies.families import blame, load_policies
 
 Shared = TypeVar("Shared")
 Task = TypeVar("Task")
@@ -85,4 +86,9 @@ def _begin(make: Callable[[Shared], Callable[[Any], Any]], shared: Shared, polic
 
 
 def _work(task: Any) -> Any:
-    return _worker(task)
+    try:
+        return _worker(task)
+    except BaseException as error:  # on the way to the other process it would lose where it came from
+        if sentence := blame(error):
+            raise InputError(sentence) from None
+        raise

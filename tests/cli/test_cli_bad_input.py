@@ -68,7 +68,20 @@ FILES: dict[str, bytes] = {
     "study-type.toml": b"replications = true\n[factors]\nseed = [1, 2]",
     "study-factor.toml": b"[factors]\nseed = 3",
     "study-level.toml": b"[factors]\nmemory.blocks = [1, 200]",
+    "study-warmup.toml": b"warmup = 1" + b"0" * 400 + b"\n[factors]\nseed = [1, 2]",
+    "study-confidence.toml": b"confidence = 1" + b"0" * 400 + b"\n[factors]\nseed = [1, 2]",
+    "study-baseline.toml": b"baseline = 3\n[factors]\nseed = [1, 2]",
+    "study-metric.toml": b"metrics = ['ttft.p98']\n[factors]\nseed = [1, 2]",
+    "study-until.toml": b"until = 'soon'\n[factors]\nseed = [1, 2]",
+    "study-empty.toml": b"[factors]\nseed = []",
+    "study-nameless.toml": b"[factors]\n'' = [1]",
     "study-scenario.toml": b"scenario = 'none.toml'\n[factors]\nseed = [1, 2]",
+    # policies
+    "exits.py": b"import sys\nsys.exit(0)",
+    "escapes.py": b"raise GeneratorExit",
+    "exits-later.py": b"import sys\nfrom simcore.policies import Eviction\nclass Leaver(Eviction):\n"
+    b"    name = 'leaver'\n    def start(self, setting): sys.exit(0)\n"
+    b"    insert = hit = release = remove = victim = lambda *_: None",
     # traces
     "empty.csv": b"",
     "blank.csv": b" \n\r\n",
@@ -222,6 +235,9 @@ COMMANDS: list[tuple[list[str], str]] = [
      "1 of them lie in the window, and none of those has a prompt and an output."),
     (["simulate", "--trace", "late.jsonl"], "The last request arrives after 9,000,000 s, and a run may last 8,388,608 "
      "s (97 days); take fewer requests or a higher rate."),
+    (["simulate", "--policy", "exits.py"], "exits.py, line 2: SystemExit: 0"),
+    (["simulate", "--policy", "escapes.py"], "escapes.py, line 1: GeneratorExit: "),
+    (["simulate", "--json", "--policy", "exits-later.py"], "{here}/exits-later.py, line 5, in start: SystemExit: 0"),
     # simulate --out
     (["simulate", "--out", ""], EMPTY.format("--out")),
     (["simulate", "--out", "a\0"], f"Invalid value for '--out': a path has no null character{HELP}"),
@@ -276,6 +292,17 @@ COMMANDS: list[tuple[list[str], str]] = [
      "2s"),
     (["sweep", "--until", "ttft.p99 < 5%"], 'condition "ttft.p99 < 5%": ttft.p99 is in s, ms or us'),
     (["sweep", "--until", "ttft.p98 < 5s"], 'there is no metric "ttft.p98"; did you mean ttft.p99?'),
+    (["sweep", "--until", "ttft.p99 < -5ms"], 'condition "ttft.p99 < -5ms": the limit is -5, but no metric is ever '
+     "below 0"),
+    (["sweep", "bare.toml", "--no-store"], POOL),
+    (["sweep", "study-warmup.toml"], "study-warmup.toml: warmup is a number with hundreds of digits"),
+    (["sweep", "study-confidence.toml"], "study-confidence.toml: confidence is a number with hundreds of digits"),
+    (["sweep", "study-baseline.toml"], "study-baseline.toml: baseline is 3, but must be a table"),
+    (["sweep", "study-metric.toml"], 'study-metric.toml: there is no metric "ttft.p98"; did you mean ttft.p99?'),
+    (["sweep", "study-until.toml"], 'study-until.toml: condition "soon": must be METRIC < NUMBER with its unit, as in '
+     "e2e.p99 < 2s"),
+    (["sweep", "study-empty.toml"], "study-empty.toml: seed: a factor needs at least one value"),
+    (["sweep", "study-nameless.toml"], 'study-nameless.toml: factors: "" is no key of a scenario'),
     (["sweep", "--no-store", "--set", "workload.arrivals.process=all-at-once", "--until", "ttft.p99 < 1s"],
      "workload.arrivals: all-at-once has no rate that could be searched"),
     (["sweep", "study-key.toml"], "study-key.toml: replication is not a key; did you mean replications?"),

@@ -26,6 +26,7 @@ COMMANDS = [
     ["memory"],
     ["scenario", "new"],
     ["trace", "info", MOONCAKE],
+    ["trace", "convert", "chat", "--to", "vidur"],
     ["--help"],
 ]
 WHOLE = {"scenario.toml", "summary.json", "requests.parquet", "timeline.parquet", "run.json"}

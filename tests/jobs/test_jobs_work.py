@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +45,13 @@ def sleep(tell: Callable[[Any], None]) -> None:
     time.sleep(600)
 
 
+def have_a_child(tell: Callable[[Any], None]) -> None:
+    handle, _ = tempfile.mkstemp()
+    os.close(handle)
+    tell((tempfile.gettempdir(), subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid))
+    time.sleep(600)
+
+
 def all_of(work: Work) -> list[Message]:
     messages: list[Message] = []
     deadline = time.monotonic() + 60
@@ -68,6 +78,34 @@ def test_what_goes_wrong_is_a_sentence(function: Callable[..., Any], words: str)
     (message,) = all_of(Work(function))
     assert message.kind == "failed"
     assert words in message.content
+
+
+@pytest.mark.skipif(os.name != "posix", reason="groups of processes are POSIX's")
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_no_process_and_no_file_is_left(cancelled: bool) -> None:
+    """Whether the window ends it, or the system does, which may be short of memory."""
+    work = Work(have_a_child, family=True)
+    deadline = time.monotonic() + 60
+    while not (messages := work.poll()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    folder, child = messages[0].content
+    assert os.listdir(folder)
+    if cancelled:
+        work.cancel()
+    else:
+        os.kill(work.process.pid or 0, signal.SIGKILL)
+        assert "SIGKILL" in all_of(work)[-1].content
+    assert not os.path.exists(folder)
+    while is_alive(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there, and no mere entry that its parent has not read yet."""
+    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return found.stdout.strip()[:1] not in ("", "Z")
 
 
 def test_it_is_cancelled_at_once() -> None:

@@ -147,5 +147,11 @@ def test_an_error_in_a_policy_names_its_line(tmp_path: Path, capsys: pytest.Capt
     file.write_text(WHOLE.format(name="crash", victim="1 / 0"))
     arguments = ["simulate", "chat", "--policy", str(file), "--set", "memory.blocks=400"]
     assert main([*arguments, "--set", "workload.requests=50", "--out", str(tmp_path / "out")]) == 2
-    assert f"{file}, line 14, in victim: ZeroDivisionError: division by zero" in capsys.readouterr().err
+    sentence = f"{file}, line 14, in victim: ZeroDivisionError: division by zero"
+    assert sentence in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+    ids = tmp_path / "ids.txt"
+    ids.write_text("\n".join(map(str, range(50))))
+    for jobs in "12":  # in processes of their own it must not be lost where an error came from
+        assert main(["hits", str(ids), "--capacity", "3,4", "--policy", str(file), "--jobs", jobs]) == 2
+        assert sentence in capsys.readouterr().err
