@@ -189,7 +189,7 @@ def test_a_full_disk_is_a_sentence(start: Start, monkeypatch: pytest.MonkeyPatch
 
     def full() -> Path:
         folder = make()
-        (folder / "steps").symlink_to("/dev/full")
+        (folder / "steps.t").symlink_to("/dev/full")
         return Path(folder)
 
     monkeypatch.setitem(LiveRun.__init__.__globals__, "make_folder", full)
