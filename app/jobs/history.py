@@ -114,10 +114,17 @@ class Facts:
 
 
 class Columns:
-    """Columns that grow at their ends."""
+    """Columns that grow at their ends.
 
-    def __init__(self, types: Mapping[str, type]) -> None:
-        self._arrays: dict[str, Numbers] = {name: np.empty(1024, kind) for name, kind in types.items()}
+    Growing copies, and millions of rows take a while: there is much room from the start, which costs nothing until it
+    is written to, and no two columns are full at the same time, so that nobody waits for more than one of them.
+    """
+
+    def __init__(self, types: Mapping[str, type], room: int = 1 << 16) -> None:
+        rooms = np.linspace(room, 2 * room, len(types), endpoint=False).astype(int).tolist()
+        self._arrays: dict[str, Numbers] = {
+            name: np.empty(room, kind) for room, (name, kind) in zip(rooms, types.items(), strict=True)
+        }
         self._length = 0
 
     def __len__(self) -> int:
@@ -137,8 +144,9 @@ class Columns:
         needed = self._length + more
         for name, array in self._arrays.items():
             if needed > len(array):
-                array = np.resize(array, max(2 * len(array), needed))
-                self._arrays[name] = array
+                larger = np.empty(max(2 * len(array), needed), array.dtype)
+                larger[: self._length] = array[: self._length]
+                self._arrays[name] = array = larger
             array[self._length : needed] = columns[name]
         self._length = needed
 

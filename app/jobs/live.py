@@ -1,6 +1,6 @@
 """One run in a process of its own: it can be paused, stepped, paced and stopped, and watched all the while.
 
-What happens goes to files (`app.jobs.spool`) at most 30 times a second, and where the run stands to memory that is
+What happens goes to files (`app.jobs.spool`) at most 60 times a second, and where the run stands to memory that is
 shared (`app.jobs.snapshots`). Orders go to the worker through a pipe, and what it has to say comes back.
 """
 
@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.jobs.brought import bring
 from app.jobs.history import Facts, History
 from app.jobs.snapshots import Board, Snapshot
 from app.jobs.spool import BOARD, make_folder
@@ -30,7 +31,7 @@ from simcore.ticks import TICKS_PER_SECOND, Tick, to_ticks
 if TYPE_CHECKING:
     from simcore.simulation import Simulation
 
-PUBLISH_EVERY = 1 / 30
+PUBLISH_EVERY = 1 / 60
 """s between two snapshots"""
 LOOK_EVERY = 0.01
 """s between two looks for orders, at full speed"""
@@ -241,11 +242,9 @@ def _say(orders: Connection, name: str, value: Any) -> None:
 
 def _simulate(folder: Path, orders: Connection, text: str, policies: Sequence[str], pace: Pace) -> None:
     from simcore.export.folder import ResultsFolder
-    from simcore.scenario.policies import load_policy
     from simcore.simulation import Simulation
 
-    for file in policies:
-        load_policy(file)
+    bring(policies)
     scenario = Scenario.from_toml(text, Path())
     conductor = _Conductor(folder, orders)
     conductor.pace = pace
@@ -282,7 +281,7 @@ class LiveRun:
     """
 
     def __init__(self, scenario: Scenario, policies: Sequence[str] = (), pace: Pace | None = None) -> None:
-        """Raises OSError where no folder for the run's files can be made."""
+        """`policies` are files of them that the worker runs. Raises OSError where no folder for its own can be made."""
         self.scenario = scenario
         self.history: History | None = None
         """what has happened so far; None until the worker has begun"""

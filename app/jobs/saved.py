@@ -1,7 +1,7 @@
 """A run that was saved, as a history that equals the one that was watched."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +24,8 @@ CHUNK = 1 << 19
 """entries of the journal that are read in one go"""
 
 
-def open_saved(tell: Callable[[float], None], folder: Path, spool: Path, policies: Sequence[str] = ()) -> History:
+def open_saved(tell: Callable[[float], None], folder: Path, spool: Path) -> History:
     """For a process of its own: `read_history` into files, which tells the share of it that is done."""
-    from simcore.scenario.policies import load_policy
-
-    for file in policies:
-        load_policy(file)
     return read_history(folder, spool, tell)
 
 

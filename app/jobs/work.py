@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, Literal, NamedTuple
 
+from app.jobs.brought import bring, brought
 from simcore.errors import InputError
 
 _SPAWN = get_context("spawn")  # a copy of a process with windows and threads would be a broken one
@@ -25,14 +26,16 @@ class Work:
     """A call of `function(tell, *arguments)`; the function stands in a module, and all that is sent can be pickled.
 
     What it gives to `tell` arrives as messages of progress, what it returns as the last one. An InputError is a
-    sentence; a process that dies leaves one too.
+    sentence; a process that dies leaves one too. Policies that were brought can be chosen there as well.
     """
 
     def __init__(self, function: Callable[..., Any], *arguments: Any, family: bool = False) -> None:
         """With `family`, the process may have workers of its own; all of them end with it."""
         self._family = family
         self._receive, send = _SPAWN.Pipe(duplex=False)
-        self.process = _SPAWN.Process(target=_serve, args=(send, function, arguments, family), daemon=not family)
+        self.process = _SPAWN.Process(
+            target=_serve, args=(send, function, arguments, family, brought()), daemon=not family
+        )
         self.process.start()
         send.close()
         self.over = False
@@ -68,7 +71,9 @@ class Work:
         self._receive.close()
 
 
-def _serve(send: Connection, function: Callable[..., Any], arguments: tuple[Any, ...], family: bool) -> None:
+def _serve(
+    send: Connection, function: Callable[..., Any], arguments: tuple[Any, ...], family: bool, policies: tuple[str, ...]
+) -> None:
     if family and hasattr(os, "setpgid"):
         os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the window, which then ends this
@@ -77,6 +82,7 @@ def _serve(send: Connection, function: Callable[..., Any], arguments: tuple[Any,
         send.send(Message("progress", content))
 
     try:
+        bring(policies)
         last = Message("done", function(tell, *arguments))
     except InputError as error:
         last = Message("failed", str(error))
