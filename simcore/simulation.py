@@ -1,6 +1,7 @@
 """A scenario put together and run."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TextIO
 
 import numpy as np
@@ -12,6 +13,7 @@ from simcore.policies.victim import LowestPriority
 from simcore.record.journal import Journal
 from simcore.record.recorder import Recorder
 from simcore.record.results import Results
+from simcore.record.sequences import SequenceLog
 from simcore.record.steplog import StepLog
 from simcore.scenario import Scenario
 from simcore.scenario.workload import MOST_SAMPLES
@@ -52,10 +54,10 @@ class Simulation:
         if late and self.workload.samples is not None and (self.workload.samples > 1).any():
             raise UnsupportedError("scheduler.async_scheduling cannot be simulated with several samples yet")
         self._with_journal = journal
-        self._journal = Journal() if journal or step_log is not None else None
+        self.journal = Journal() if journal or step_log is not None else None
         if timer is None and executor is None:
             timer = make_timer(scenario)
-        memory = make_memory(scenario, self.pool.blocks, self.workload, timer, self._journal)
+        memory = make_memory(scenario, self.pool.blocks, self.workload, timer, self.journal)
         scheduler = Scheduler(
             scenario.scheduler,
             memory,
@@ -70,9 +72,15 @@ class Simulation:
         self._tier_blocks = tuple(tier.blocks for tier in scheduler.tiered.tiers) if scheduler.tiered else ()
         self.scheduler = scheduler
         self.recorder = Recorder(scheduler, len(self.workload))
-        watching: list[Observer] = [self.recorder, *observers]
-        if step_log is not None and self._journal is not None:
-            watching.append(StepLog(step_log, self.workload, memory, self._journal))
+        self.sequence_log: SequenceLog | None = None
+        """beside the journal: what happened to each sequence"""
+        watching: list[Observer] = [self.recorder]
+        if journal and self.journal is not None:
+            self.sequence_log = SequenceLog(scheduler, self.journal, scenario.max_model_len)
+            watching.append(self.sequence_log)
+        watching += observers
+        if step_log is not None and self.journal is not None:
+            watching.append(StepLog(step_log, self.workload, memory, self.journal))
         self._world = World(
             self.workload,
             scheduler,
@@ -90,6 +98,23 @@ class Simulation:
         self._interrupted = True
         self._world.stop()
 
+    def keep_in(self, folder: Path) -> None:
+        """Let `flush` move what is recorded to files there, so that a long run needs little more memory than a short.
+
+        See `simcore.record.files` for the files. The results of the run are read from them. Raises OSError.
+        """
+        for part in self._recording:
+            part.keep_in(folder)
+
+    def flush(self) -> None:
+        """Move what has been recorded so far to the files. Raises OSError."""
+        for part in self._recording:
+            part.flush()
+
+    @property
+    def _recording(self) -> list[Recorder | SequenceLog | Journal]:
+        return [part for part in (self.journal, self.sequence_log, self.recorder) if part is not None]
+
     def run(self) -> Results:
         """To the end, or until it is stopped."""
         self._world.run()
@@ -98,7 +123,8 @@ class Simulation:
             self.workload,
             self.recorder.finish(),
             blocks_in_pool=self.pool.blocks,
-            journal=self._journal if self._with_journal else None,
+            journal=self.journal if self._with_journal else None,
+            sequence_log=self.sequence_log,
             tier_blocks=self._tier_blocks,
             interrupted=self._interrupted,
             out_of_time=self._world.out_of_time,

@@ -24,11 +24,26 @@ def main(argv: Sequence[str]) -> int:
     """Open the window, and the file that is named; returns when it is closed."""
     parser = argparse.ArgumentParser(prog="kvscope desktop", description="Open the window.")
     parser.add_argument("file", nargs="?", type=Path, help="a scenario, a trace, or a folder of results to open")
+    parser.add_argument(
+        "--policy",
+        action="append",
+        type=Path,
+        metavar="FILE.py",
+        help="run this Python file, so that the window can choose the policies in it; give only what you would run",
+    )
     parser.add_argument("--theme", choices=("system", "dark", "light", "contrast"), help="colours, this time and later")
     parser.add_argument("--page", choices=tuple(PAGES), default="home", help="the page to begin with")
     arguments = parser.parse_args(argv)
     if problem := unfit(qt_version(), sys.version_info[:2]) or no_screen():
         print(f"kvscope: {problem}", file=sys.stderr)
+        return WRONG_INPUT
+    from app.jobs.brought import bring
+    from simcore.errors import InputError
+
+    try:
+        bring(arguments.policy or ())
+    except InputError as error:
+        print(f"kvscope: {error}", file=sys.stderr)
         return WRONG_INPUT
     return _run(arguments.file, arguments.theme, arguments.page)
 

@@ -3,6 +3,7 @@
 A second run may stand beside it, on one clock: both are told the same things, and both are shown at the same time.
 """
 
+import shutil
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -10,9 +11,13 @@ from typing import Any
 from PySide6.QtCore import QObject, Qt, QTimer, Signal
 from PySide6.QtWidgets import QWidget
 
+from app.desktop.tasks import Task, Tasks
 from app.desktop.transport import Progress, Session, State
+from app.jobs.brought import brought
 from app.jobs.history import History
 from app.jobs.live import LiveRun, Pace, RunState
+from app.jobs.saved import open_saved
+from app.jobs.spool import make_folder
 from simcore.scenario import Scenario
 from simcore.ticks import TICKS_PER_SECOND
 
@@ -36,6 +41,8 @@ class LiveSession(Session):
     """it is another run"""
     saved = Signal(str)
     """the folder that a run was saved to"""
+    unopened = Signal(str)
+    """why a folder cannot be looked at"""
     told = Signal(str)
     """a sentence that needs no dialog"""
 
@@ -53,6 +60,8 @@ class LiveSession(Session):
         self._state: State = "idle"
         self._factor = 1.0
         self._pause_at: float | None = None
+        self._opening: tuple[Task, Path] | None = None
+        self._unpacked: Path | None = None
         self._started: tuple[Scenario, Scenario | None, str] | None = None
         self._next_progress = 0.0
         self._drawn = (-1, -1, -1)
@@ -76,9 +85,9 @@ class LiveSession(Session):
         self._started = scenario, other, difference
         factor = self._factor or None
         try:
-            self.live = LiveRun(scenario, pace=Pace(paused=paused, factor=factor))
+            self.live = LiveRun(scenario, brought(), pace=Pace(paused=paused, factor=factor))
             if other is not None:
-                self.other = LiveRun(other, pace=Pace(paused=paused, factor=factor))
+                self.other = LiveRun(other, brought(), pace=Pace(paused=paused, factor=factor))
         except OSError as error:
             self._end()
             self.failed.emit(f"The run cannot be started: {(error.strerror or str(error)).lower()}.")
@@ -92,8 +101,41 @@ class LiveSession(Session):
             self.pause_at(self._pause_at)
         self.began.emit()
 
+    def open_folder(self, folder: Path, tasks: Tasks) -> None:
+        """Look at a run that was saved, as soon as a process has read it; until then all stays as it is."""
+        self._forget_opening()
+        try:
+            spool = make_folder()
+        except OSError as error:
+            self.unopened.emit(f"{folder}: cannot be unpacked: {(error.strerror or str(error)).lower()}")
+            return
+        task = tasks.start(open_saved, folder.absolute(), spool)
+        self._opening = task, spool
+        task.progressed.connect(lambda share: self.told.emit(f"Reading {folder.name}: {share:.0%}"))
+        task.done.connect(self._opened)
+        task.failed.connect(self._not_opened)
+        self.told.emit(f"Reading {folder.name}")
+
+    def _opened(self, history: History) -> None:
+        assert self._opening is not None
+        spool, self._opening = self._opening[1], None
+        self.open_history(history, history.facts.name)
+        self._unpacked = spool
+        self.told.emit(f"{history.facts.name}: {len(history):,} steps, {len(history.entries):,} changes of blocks")
+
+    def _not_opened(self, sentence: str) -> None:
+        self._forget_opening()
+        self.unopened.emit(sentence)
+
+    def _forget_opening(self) -> None:
+        if self._opening is not None:
+            task, spool = self._opening
+            self._opening = None
+            task.cancel()
+            shutil.rmtree(spool, ignore_errors=True)
+
     def open_history(self, history: History, name: str) -> None:
-        """Look at a run that was saved."""
+        """Look at a run that is over."""
         self._end()
         self._started = None
         self.histories, self.names = [history], [name]
@@ -285,11 +327,15 @@ class LiveSession(Session):
     def _end(self) -> None:
         self._timer.stop()
         self._timer.setInterval(FRAME_MS)
+        self._forget_opening()
         for run in self._runs:
             run.close()
         self.live = self.other = None
         self.histories, self.names = [], []
         self._drawn = (-1, -1, -1)
+        if self._unpacked is not None:
+            shutil.rmtree(self._unpacked, ignore_errors=True)
+            self._unpacked = None
 
 
 def make_session(parent: QWidget) -> LiveSession:

@@ -8,16 +8,22 @@ on it takes milliseconds, whichever way one goes. The same holds for a run that 
 "While a step ran" means: after it was planned, before who ended with it let go of its blocks.
 """
 
+import os
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simcore.record.journal import NOBODY, Event
+from simcore.record.files import ColumnFiles
+from simcore.record.journal import ENTRY_TYPES, NOBODY, Event
 from simcore.record.recorder import STEP_COLUMNS
+from simcore.record.sequences import EVENT_TYPES, MARK_COLUMNS
+from simcore.record.sequences import Kind as Kind  # part of what a history tells
 from simcore.ticks import TICKS_PER_SECOND
 
 Numbers = NDArray[Any]
@@ -26,23 +32,6 @@ KEYFRAME = 1 << 16
 """Entries between two states that are kept; more for a pool of more blocks."""
 JUMPS = {"eviction": "evictions", "preemption": "preemptions", "hit": "hit_tokens"}
 """What can be jumped to, and the column of the steps that tells of it."""
-
-
-class Kind(IntEnum):
-    """What happened to a sequence."""
-
-    ARRIVE = 0
-    """tokens: of its prompt; end: with its output"""
-    REFUSE = 1
-    OPEN = 2
-    """admitted; tokens: that it need not compute; end: those of them that the prefix cache had"""
-    CHUNK = 3
-    """tokens: that it has computed once the step is done, of a prompt that goes on"""
-    DECODE = 4
-    """tokens: the same; from then on one more for each step of those who decode"""
-    PREEMPT = 5
-    END = 6
-    """tokens: of output; end: branches of its request that go on; of a beam that was dropped -1"""
 
 
 class Status(IntEnum):
@@ -88,8 +77,6 @@ class Facts:
     max_num_batched_tokens: int
     queue: str
     tiers: tuple[str, ...] = ()
-    exact: bool = True
-    """whether it is known how far each sequence had come at every step, not only when it took a block"""
 
     @classmethod
     def of(cls, simulation: Any) -> Self:
@@ -123,11 +110,6 @@ class Facts:
                 f"Each sequence has {self.tables} block tables, one a group of layers: how full a block is "
                 "is shown for cached blocks alone, and others count as full."
             )
-        if not self.exact:
-            return (
-                "A saved run does not say how far each request had come between two of its blocks: how full its last "
-                "block is, is an estimate."
-            )
         return None
 
 
@@ -148,11 +130,15 @@ class Columns:
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._arrays)
+
     def __getitem__(self, name: str) -> Numbers:
         """All of a column."""
         return self._arrays[name][: self._length]
 
-    def append(self, columns: dict[str, Numbers]) -> None:
+    def append(self, columns: Mapping[str, Numbers]) -> None:
         """Rows more, of each column."""
         more = len(next(iter(columns.values())))
         needed = self._length + more
@@ -165,28 +151,12 @@ class Columns:
         self._length = needed
 
 
-_ENTRIES = {
-    "step": np.int32,
-    "event": np.int8,
-    "block": np.int32,
-    "sequence": np.int32,
-    "key": np.int64,
-    "refs": np.int32,
-    "other": np.int32,
-    "place": np.int32,
-}
-_EVENTS = {
-    "step": np.int32,
-    "t": np.int64,
-    "kind": np.int8,
-    "sequence": np.int32,
-    "row": np.int32,
-    "tokens": np.int32,
-    "end": np.int32,
-}
-ROOM = 1 << 22
-"""Entries of the journal that there is room for before anything has to grow."""
-_STEPS = dict.fromkeys((*STEP_COLUMNS, "entries", "clock", "events"), np.int64)
+ENTRIES = {name: kind for name, kind in ENTRY_TYPES.items() if name != "t"}  # the steps tell when
+_PLACES: dict[str, type] = {"place": np.int32}
+STEP_TYPES: dict[str, type] = dict.fromkeys((*STEP_COLUMNS, *MARK_COLUMNS), np.int64)
+
+
+Table = Columns | ColumnFiles
 
 
 class _Cells:
@@ -204,17 +174,24 @@ class _Cells:
         self.touched = np.full(blocks, -1, np.int32)
         self.origin = np.zeros(blocks, np.int8)
 
-    def copy(self) -> "_Cells":
-        other = object.__new__(_Cells)
-        for name in self.__slots__:
-            setattr(other, name, getattr(self, name).copy())
-        return other
+    def to_bytes(self) -> bytes:
+        return b"".join(getattr(self, name).tobytes() for name in self.__slots__)
 
-    def play(self, entries: Columns, first: int, end: int) -> None:
+    @classmethod
+    def from_bytes(cls, content: bytes, blocks: int) -> "_Cells":
+        cells, place = cls(blocks), 0
+        for name in cls.__slots__:
+            own = getattr(cells, name)
+            own[:] = np.frombuffer(content, own.dtype, blocks, place)
+            place += own.nbytes
+        return cells
+
+    def play(self, entries: Table, places: Table, first: int, end: int) -> None:
         """What the entries from `first` to before `end` change."""
-        block, event, sequence, key, refs, other, place, step = (
-            entries[name][first:end] for name in ("block", "event", "sequence", "key", "refs", "other", "place", "step")
+        block, event, sequence, key, refs, other, step = (
+            entries[name][first:end] for name in ("block", "event", "sequence", "key", "refs", "other", "step")
         )
+        place = places["place"][first:end]
         self.refs[block] = refs
         self.touched[block] = step
         names = event != Event.SWAP_OUT
@@ -227,6 +204,60 @@ class _Cells:
         np.subtract.at(self.holders, block[freed], sequence[freed])
         came = (event == Event.ALLOCATE) | (event == Event.SWAP_IN)
         self.origin[block[came]] = np.where(event == Event.SWAP_IN, np.minimum(other, 100), 0)[came]
+
+
+class _Frames:
+    """States that are kept, one every so many entries: in a file where there is a folder."""
+
+    def __init__(self, blocks: int, spacing: int, folder: Path | None) -> None:
+        self.spacing = spacing
+        self._blocks = blocks
+        self._kept = 0
+        self._path = None if folder is None else folder / "frames"
+        self._memory: list[bytes] = []
+        self._open(os.O_RDWR | os.O_CREAT | os.O_APPEND)
+
+    def _open(self, flags: int) -> None:
+        self._file = None
+        if self._path is not None:
+            self._file = os.open(self._path, flags | getattr(os, "O_BINARY", 0), 0o600)
+            weakref.finalize(self, os.close, self._file)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_file": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open(os.O_RDONLY)
+
+    @property
+    def end(self) -> int:
+        """The entries that the last one has seen."""
+        return self._kept * self.spacing
+
+    def keep(self, cells: _Cells) -> None:
+        """The state after `spacing` entries more."""
+        content = cells.to_bytes()
+        if self._file is None:
+            self._memory.append(content)
+        else:
+            left = memoryview(content)
+            while left:
+                left = left[os.write(self._file, left) :]
+        self._kept += 1
+
+    def before(self, end: int) -> tuple[int, _Cells]:
+        """The last one that has seen no more than so many entries, which may be changed; and how many it has seen."""
+        number = min(end // self.spacing, self._kept)
+        if not number:
+            return 0, _Cells(self._blocks)
+        if self._file is None:
+            content = self._memory[number - 1]
+        else:
+            size = len(_Cells(self._blocks).to_bytes())
+            os.lseek(self._file, (number - 1) * size, os.SEEK_SET)
+            content = os.read(self._file, size)
+        return number * self.spacing, _Cells.from_bytes(content, self._blocks)
 
 
 @dataclass(frozen=True)
@@ -284,17 +315,20 @@ class Moment(NamedTuple):
 
 
 class History:
-    """A run so far."""
+    """A run so far. It is told in tables that are given, or in files that another process writes.
 
-    def __init__(self, facts: Facts) -> None:
+    One that is kept in files can be pickled, whole: whoever gets it maps the same files.
+    """
+
+    def __init__(self, facts: Facts, folder: Path | None = None, *, write: bool = False) -> None:
+        """Without a `folder` all is kept in memory; with `write` its files are written here. Raises OSError."""
         self.facts = facts
-        self.steps = Columns(_STEPS)
+        self.steps, self.entries, self.events = _tables(folder, write)
         """a row a step: `STEP_COLUMNS`, times in ticks; evictions are those so far"""
-        self.entries = Columns(_ENTRIES, ROOM)
-        self.events = Columns(_EVENTS)
-        self._spacing = max(KEYFRAME, 4 * facts.blocks)
+        self._place: Table = Columns(_PLACES) if folder is None else ColumnFiles(folder, "places", _PLACES, write=True)
         self._tail = _Cells(facts.blocks)
-        self._frames: list[tuple[int, _Cells]] = [(0, self._tail.copy())]
+        self._frames = _Frames(facts.blocks, max(KEYFRAME, 4 * facts.blocks), folder)
+        self._noted = 0  # events that have been looked at
         self._counts = np.zeros(1024, np.int32)  # blocks that each sequence holds
         self._ends = np.zeros(1024, np.int32)  # and the length at which it ends
         self._prompts = np.zeros(1024, np.int32)
@@ -305,18 +339,33 @@ class History:
         """Steps."""
         return len(self.steps)
 
-    def extend(self, steps: Numbers, entries: Numbers, events: Numbers) -> None:
-        """Rows that follow, of whole steps; see `app.jobs.spool` for their columns."""
-        if len(events):
-            self._add_events(events)
-        if len(entries):
-            self._add_entries(entries)
-        if len(steps):
-            self.steps.append(dict(zip(_STEPS, steps.T, strict=True)))
+    def extend(
+        self, steps: Mapping[str, Numbers], entries: Mapping[str, Numbers], events: Mapping[str, Numbers]
+    ) -> None:
+        """Rows that follow, of whole steps: the columns of `STEP_TYPES`, `ENTRIES` and `EVENT_TYPES`."""
+        self.events.append(events)
+        self.entries.append(entries)
+        self.steps.append(steps)
+        self._note()
 
-    def _add_events(self, events: Numbers) -> None:
-        columns = dict(zip(_EVENTS, events.T, strict=True))
-        self.events.append(columns)
+    def follow(self, steps: int, entries: int, events: int) -> None:
+        """The files hold so many rows of whole steps now."""
+        for table, rows in ((self.events, events), (self.entries, entries), (self.steps, steps)):
+            assert isinstance(table, ColumnFiles)
+            table.follow(rows)
+        self._note()
+
+    def _note(self) -> None:
+        """Look at what is new."""
+        if len(self.events) > self._noted:
+            self._note_events(
+                {name: self.events[name][self._noted :] for name in ("sequence", "row", "kind", "tokens", "end")}
+            )
+            self._noted = len(self.events)
+        if len(self.entries) > len(self._place):
+            self._note_entries(len(self._place))
+
+    def _note_events(self, columns: Mapping[str, Numbers]) -> None:
         known = columns["sequence"] >= 0
         sequences, rows = columns["sequence"][known], columns["row"][known]
         if len(sequences):
@@ -329,28 +378,15 @@ class History:
             self._prompts = _room(self._prompts, int(columns["row"].max()) + 1, 0)
             self._prompts[columns["row"][came]] = columns["tokens"][came]
 
-    def _add_entries(self, entries: Numbers) -> None:
-        step, _, event, block, sequence, key, refs, other = entries.T
-        place = self._places(event, block, sequence)
-        first = len(self.entries)
-        self.entries.append(
-            {
-                "step": step,
-                "event": event,
-                "block": block,
-                "sequence": sequence,
-                "key": key,
-                "refs": refs,
-                "other": other,
-                "place": place,
-            }
-        )
+    def _note_entries(self, first: int) -> None:
+        event, block, sequence = (self.entries[name][first:] for name in ("event", "block", "sequence"))
+        self._place.append({"place": self._places(event, block, sequence)})
         while first < len(self.entries):
-            end = min(self._frames[-1][0] + self._spacing, len(self.entries))
-            self._tail.play(self.entries, first, end)
+            end = min(self._frames.end + self._frames.spacing, len(self.entries))
+            self._tail.play(self.entries, self._place, first, end)
             first = end
-            if end == self._frames[-1][0] + self._spacing:
-                self._frames.append((end, self._tail.copy()))
+            if end == self._frames.end + self._frames.spacing:
+                self._frames.keep(self._tail)
 
     def _places(self, event: Numbers, block: Numbers, sequence: Numbers) -> Numbers:
         """Which entry of its sequence's table each block that is taken becomes: the number of those it has already.
@@ -422,10 +458,8 @@ class History:
         if step == len(self) - 1 and end == len(self.entries):
             cells = self._tail
         else:
-            frame = min(end // self._spacing, len(self._frames) - 1)
-            first, kept = self._frames[frame]
-            cells = kept.copy()
-            cells.play(self.entries, first, end)
+            first, cells = self._frames.before(end)
+            cells.play(self.entries, self._place, first, end)
         return self._state(step, cells)
 
     def _state(self, step: int, cells: _Cells) -> State:
@@ -479,7 +513,8 @@ class History:
         wanted = np.zeros(int(max(sequences, default=0)) + 1, bool)
         wanted[list(sequences)] = True
         first = self._opened(step, wanted)
-        who, block, event, place = (self.entries[name][first:end] for name in ("sequence", "block", "event", "place"))
+        who, block, event = (self.entries[name][first:end] for name in ("sequence", "block", "event"))
+        place = self._place["place"][first:end]
         mine = (who >= 0) & (who < len(wanted))
         mine[mine] = wanted[who[mine]]
         mine &= (event == Event.ALLOCATE) | (event == Event.HIT) | (event == Event.FREE)
@@ -642,6 +677,16 @@ class History:
             at = t[places] if name != "ttft" else done[since[places]]
             out[name] = np.stack([at, at - arrival[row[places]]], axis=1) / TICKS_PER_SECOND
         return out
+
+
+def _tables(folder: Path | None, write: bool) -> tuple[Table, Table, Table]:
+    """Of steps, entries and events."""
+    types = {"steps": STEP_TYPES, "entries": ENTRIES, "events": EVENT_TYPES}
+    if folder is None:
+        steps, entries, events = map(Columns, types.values())
+        return steps, entries, events
+    first, second, third = (ColumnFiles(folder, name, kinds, write=write) for name, kinds in types.items())
+    return first, second, third
 
 
 def _room(array: Numbers, needed: int, fill: int) -> Numbers:

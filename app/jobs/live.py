@@ -14,16 +14,22 @@ from dataclasses import dataclass
 from enum import IntEnum
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from app.jobs.brought import bring
 from app.jobs.history import Facts, History
 from app.jobs.snapshots import Board, Snapshot
-from app.jobs.spool import BOARD, WIDTHS, Reader, Spooler, Writer, make_folder
+from app.jobs.spool import BOARD, make_folder
 from simcore.errors import InputError
 from simcore.record.results import Results
 from simcore.scenario import Scenario
 from simcore.serving.plan import StepPlan
+from simcore.serving.request import Request
+from simcore.serving.request import Sequence as Branch
 from simcore.ticks import TICKS_PER_SECOND, Tick, to_ticks
+
+if TYPE_CHECKING:
+    from simcore.simulation import Simulation
 
 PUBLISH_EVERY = 1 / 60
 """s between two snapshots"""
@@ -65,16 +71,14 @@ class _Gone(Exception):  # noqa: N818
     """The window is not there any more, or wants no more of this run."""
 
 
-class _Conductor(Spooler):
-    """Watches a run for others: writes down what happens, keeps the pace, obeys."""
+class _Conductor:
+    """Watches a run for others: lets it be written down, keeps the pace, obeys."""
 
     def __init__(self, folder: Path, orders: Connection) -> None:
-        super().__init__()
         self.pace = Pace()
         self._orders = orders
+        self._folder = folder
         self._board = Board(folder / BOARD)
-        self._writer = Writer(folder)
-        self._written = dict.fromkeys(WIDTHS, 0)
         self._step = -1
         self._now: Tick = 0
         self._evictions = 0  # when it was told to run until the next one
@@ -83,8 +87,19 @@ class _Conductor(Spooler):
         self._marks: list[tuple[float, int, Tick]] = []
         self._speed = (0, 0)
 
+    def attach(self, simulation: "Simulation") -> None:
+        """The run that it is an observer of, which keeps a journal."""
+        self.simulation = simulation
+        self.scheduler = simulation.scheduler
+        simulation.keep_in(self._folder)
+
+    def arrived(self, request: Request, accepted: bool) -> None:
+        pass
+
+    def committed(self, plan: StepPlan, ended: list[Branch]) -> None:
+        pass
+
     def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
-        super().planned(plan, start, ticks)
         self._step, self._now = plan.index, start
         pace = self.pace
         if (
@@ -172,14 +187,10 @@ class _Conductor(Spooler):
             raise _Gone
         self._begun = None
 
-    def _publish(self, state: RunState, results: Results | None = None) -> None:
+    def _publish(self, state: RunState) -> None:
         wall = time.monotonic()
         self._publish_at = wall + PUBLISH_EVERY
-        tables = self.rows(results, self._written)
-        for name, table in tables.items():
-            if len(table):
-                self._writer.write(name, table)
-                self._written[name] += len(table)
+        self.simulation.flush()
         self._marks = [*(m for m in self._marks if m[0] > wall - 1.0), (wall, self._step, self._now)]
         if state == RunState.RUNNING and len(self._marks) > 1:
             since, step, now = self._marks[0]
@@ -187,19 +198,20 @@ class _Conductor(Spooler):
             self._speed = int(1000 * (self._step - step) / seconds), int((self._now - now) / seconds)
         elif state != RunState.RUNNING:
             self._marks = self._marks[-1:]
-        counts = self._written
+        journal, log = self.simulation.journal, self.simulation.sequence_log
+        assert journal is not None
+        assert log is not None
         self._board.publish(
-            Snapshot(state, self._step, self._now, counts["steps"], counts["entries"], counts["events"], *self._speed)
+            Snapshot(state, self._step, self._now, self._step + 1, len(journal), len(log), *self._speed)
         )
 
     def over(self, results: Results) -> None:
         """All is written; the run has ended."""
         self._step = len(results.record.steps["t"]) - 1
-        self._publish(RunState.OVER, results)
+        self._publish(RunState.OVER)
 
     def close(self) -> None:
         self._board.close()
-        self._writer.close()
 
 
 def _work(folder: Path, orders: Connection, text: str, policies: Sequence[str], pace: Pace) -> None:
@@ -215,13 +227,12 @@ def _work(folder: Path, orders: Connection, text: str, policies: Sequence[str], 
         _say(orders, "failure", str(error))
     except MemoryError:
         _say(orders, "failure", "There is not enough memory for this run; take fewer requests, or a smaller pool.")
+    except OSError as error:
+        _say(orders, "failure", _unwritten(folder, error))
     except BaseException as error:  # a policy may raise what is no Exception
         from simcore.policies.families import blame
 
-        said = f"The run met an error of the program: {error!r}."
-        if isinstance(error, OSError):
-            said = f"The run's files in {folder} cannot be written: {(error.strerror or str(error)).lower()}."
-        _say(orders, "failure", blame(error) or said)
+        _say(orders, "failure", blame(error) or f"The run met an error of the program: {error!r}.")
 
 
 def _say(orders: Connection, name: str, value: Any) -> None:
@@ -231,11 +242,9 @@ def _say(orders: Connection, name: str, value: Any) -> None:
 
 def _simulate(folder: Path, orders: Connection, text: str, policies: Sequence[str], pace: Pace) -> None:
     from simcore.export.folder import ResultsFolder
-    from simcore.scenario.policies import load_policy
     from simcore.simulation import Simulation
 
-    for file in policies:
-        load_policy(file)
+    bring(policies)
     scenario = Scenario.from_toml(text, Path())
     conductor = _Conductor(folder, orders)
     conductor.pace = pace
@@ -272,7 +281,7 @@ class LiveRun:
     """
 
     def __init__(self, scenario: Scenario, policies: Sequence[str] = (), pace: Pace | None = None) -> None:
-        """Raises OSError where no folder for the run's files can be made."""
+        """`policies` are files of them that the worker runs. Raises OSError where no folder for its own can be made."""
         self.scenario = scenario
         self.history: History | None = None
         """what has happened so far; None until the worker has begun"""
@@ -282,8 +291,8 @@ class LiveRun:
         self.over: Mapping[str, Any] | None = None
         self.pace = pace or Pace()
         self._folder = make_folder()
+        self._facts: Facts | None = None
         self._seen = 0
-        self._reader: Reader | None = None
         self._closed = False
         try:
             self._board = Board(self._folder / BOARD, create=True)
@@ -345,8 +354,7 @@ class LiveRun:
             while self._orders.poll():
                 name, value = self._orders.recv()
                 if name == "facts":
-                    self.history = History(value)
-                    self._reader = Reader(self._folder)
+                    self._facts = value
                     continue
                 if name == "failure":
                     self.failure = value
@@ -355,7 +363,12 @@ class LiveRun:
                 news.append((name, value))
         except (EOFError, OSError):
             dead = True
-        self._follow()
+        try:
+            self._follow()
+        except OSError as error:
+            if self.failure is None:
+                self.failure = _unwritten(self._folder, error)
+                news.append(("failure", self.failure))
         if dead and self.failure is None:
             self._process.join(1)
             self.failure = _obituary(self._process.exitcode, self.snapshot.step)
@@ -375,23 +388,26 @@ class LiveRun:
             self._process.join()
         self._orders.close()
         self._process.close()
-        if self._reader is not None:
-            self._reader.close()
         self._board.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _follow(self) -> None:
         newest = self._board.newest()
-        if newest is None or newest[0] == self._seen or self.history is None or self._reader is None:
+        if newest is None or newest[0] == self._seen or self._facts is None:
             return
+        if self.history is None:
+            self.history = History(self._facts, self._folder)
         self._seen, self.snapshot = newest
-        tables = {name: self._reader.read(name, getattr(self.snapshot, name)) for name in WIDTHS}
-        self.history.extend(tables["steps"], tables["entries"], tables["events"])
+        self.history.follow(self.snapshot.steps, self.snapshot.entries, self.snapshot.events)
 
     def _order(self, name: str, value: Any = None) -> None:
         if not self._closed and self.failure is None:
             with contextlib.suppress(OSError):  # `poll` finds out why
                 self._orders.send((name, value))
+
+
+def _unwritten(folder: Path, error: OSError) -> str:
+    return f"The run's files in {folder} cannot be written: {(error.strerror or str(error)).lower()}."
 
 
 def _obituary(code: int | None, step: int) -> str:

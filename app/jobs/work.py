@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, Literal, NamedTuple
 
+from app.jobs.brought import bring, brought
 from simcore.errors import InputError
 
 _SPAWN = get_context("spawn")  # a copy of a process with windows and threads would be a broken one
@@ -27,7 +28,8 @@ class Work:
     """A call of `function(tell, *arguments)`; the function stands in a module, and all that is sent can be pickled.
 
     What it gives to `tell` arrives as messages of progress, what it returns as the last one. An InputError is a
-    sentence; a process that dies leaves one too, and neither workers nor temporary files.
+    sentence; a process that dies leaves one too, and neither workers nor temporary files. Policies that were brought
+    can be chosen there as well.
     """
 
     def __init__(self, function: Callable[..., Any], *arguments: Any, family: bool = False) -> None:
@@ -38,7 +40,8 @@ class Work:
         self._family = family
         self._folder = tempfile.mkdtemp(prefix="kvscope-work-")  # one that is killed cannot tidy up
         self._receive, send = _SPAWN.Pipe(duplex=False)
-        self.process = _SPAWN.Process(target=_serve, args=(send, self._folder, function, arguments, family), daemon=not family)
+        told = send, self._folder, function, arguments, family, brought()
+        self.process = _SPAWN.Process(target=_serve, args=told, daemon=not family)
         self.process.start()
         send.close()
         self.over = False
@@ -81,7 +84,12 @@ class Work:
 
 
 def _serve(
-    send: Connection, folder: str, function: Callable[..., Any], arguments: tuple[Any, ...], family: bool
+    send: Connection,
+    folder: str,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    family: bool,
+    policies: tuple[str, ...],
 ) -> None:
     tempfile.tempdir = os.environ["TMPDIR"] = folder
     if family and hasattr(os, "setpgid"):
@@ -92,6 +100,7 @@ def _serve(
         send.send(Message("progress", content))
 
     try:
+        bring(policies)
         last = Message("done", function(tell, *arguments))
     except InputError as error:
         last = Message("failed", str(error))

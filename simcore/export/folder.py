@@ -29,6 +29,7 @@ FILES = (
     "requests.parquet",
     "timeline.parquet",
     "blocks.parquet",
+    "sequences.parquet",
     "trace.perfetto.json",
     "report.html",
     "run.json",
@@ -124,7 +125,10 @@ class ResultsFolder(OutputFolder):
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def write(self, results: Results, *, perfetto: bool = False, report: bool = False) -> Path:
-        """Write all files, blocks.parquet if there is a journal, and return the folder. Raises InputError."""
+        """Write all files, those of blocks and sequences if there is a journal, and return the folder.
+
+        Raises InputError.
+        """
         from simcore.export.report.single import OneRun, run_page
 
         with self.filled() as place:
@@ -134,6 +138,7 @@ class ResultsFolder(OutputFolder):
             write_parquet(place / "timeline.parquet", results.timeline)
             if results.journal is not None:
                 write_parquet(place / "blocks.parquet", results.blocks)
+                write_parquet(place / "sequences.parquet", results.sequences)
             if perfetto:
                 write_perfetto(results, place / "trace.perfetto.json")
             about = self._about(results)

@@ -1,11 +1,13 @@
 """Every change of a block, written once: the step log, time travel and `blocks.parquet` all read this."""
 
 from enum import IntEnum
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simcore.record.files import ColumnFiles
 from simcore.record.rows import Rows
 from simcore.ticks import Tick
 
@@ -43,8 +45,16 @@ class Entry(NamedTuple):
     """where its content comes from or goes to: a block of the pool (copy) or of the host (swaps); else 0"""
 
 
+ENTRY_TYPES: dict[str, type] = dict.fromkeys(Entry._fields, np.int32) | {
+    "t": np.int64,
+    "event": np.int8,
+    "key": np.int64,
+}
+"""Of the columns of a journal in files."""
+
+
 class Journal:
-    """Append-only; 64 bytes an entry."""
+    """Append-only; 64 bytes an entry, or none: see `keep_in`."""
 
     def __init__(self) -> None:
         self._rows = Rows(len(Entry._fields))
@@ -53,6 +63,14 @@ class Journal:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def keep_in(self, folder: Path) -> None:
+        """Let `flush` move entries to files, so that a long run needs no more memory than a short one."""
+        self._rows.keep_in(ColumnFiles(folder, "entries", ENTRY_TYPES, write=True), Entry._fields)
+
+    def flush(self) -> None:
+        """Move the entries that are in memory to the files. Raises OSError."""
+        self._rows.flush()
 
     def turn(self, step: int, now: Tick) -> None:
         """What follows happens in `step`, at `now`."""

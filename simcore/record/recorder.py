@@ -2,12 +2,14 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simcore.memory.base import MoveKind
 from simcore.memory.tiers import TRANSFER_COLUMNS
+from simcore.record.files import ColumnFiles
 from simcore.record.rows import Rows
 from simcore.serving.plan import StepPlan
 from simcore.serving.request import NEVER, Request, Sequence, served
@@ -54,6 +56,7 @@ REQUEST_COLUMNS = (
     "output_tokens",
     "samples",
 )
+STREAK_COLUMNS = ("row", "sequence", "first", "steps")
 TIER_COLUMNS = ("blocks", "hits", "evictions", "skipped", "fetching", "writing")
 _MOVES = (MoveKind.COPY, MoveKind.SWAP_OUT, MoveKind.SWAP_IN)
 FINISHED, REJECTED, UNFINISHED = range(3)
@@ -88,11 +91,27 @@ class Recorder:
         self._memory = scheduler.memory
         self._steps = Rows(len(STEP_COLUMNS))
         self._requests = Rows(len(REQUEST_COLUMNS))
-        self._streaks = Rows(4)
+        self._streaks = Rows(len(STREAK_COLUMNS))
         self._tiers = scheduler.tiered.tiers if scheduler.tiered else None
         self._levels = Rows(1 + len(TIER_COLUMNS) * len(self._tiers or ()))
         self._total = requests
         self._committed = 0
+
+    def keep_in(self, folder: Path) -> None:
+        """Let `flush` move rows to files, so that a long run needs no more memory than a short one."""
+        levels = tuple(map(str, range(1 + len(TIER_COLUMNS) * len(self._tiers or ()))))
+        tables = {"steps": STEP_COLUMNS, "requests": REQUEST_COLUMNS, "streaks": STREAK_COLUMNS, "levels": levels}
+        for (name, columns), rows in zip(tables.items(), self._tables, strict=True):
+            rows.keep_in(ColumnFiles(folder, name, dict.fromkeys(columns, np.int64), write=True), columns)
+
+    def flush(self) -> None:
+        """Move the rows that are in memory to the files. Raises OSError."""
+        for rows in self._tables:
+            rows.flush()
+
+    @property
+    def _tables(self) -> tuple[Rows, ...]:
+        return self._steps, self._requests, self._streaks, self._levels
 
     def arrived(self, request: Request, accepted: bool) -> None:
         if not accepted:
@@ -139,10 +158,6 @@ class Recorder:
         if ended:
             for request in served(ended):
                 self._close(request, FINISHED)
-
-    def steps_since(self, first: int) -> Ticks:
-        """[steps, columns] those planned from step `first` on, as in `STEP_COLUMNS`; evictions are those so far."""
-        return self._steps.table(first)
 
     def finish(self) -> Record:
         """The run is over: what has not ended is `UNFINISHED`."""

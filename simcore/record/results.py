@@ -10,12 +10,16 @@ from simcore.geometry import content_bytes
 from simcore.record import metrics
 from simcore.record.journal import NOBODY, Event, Journal
 from simcore.record.recorder import STATUS, STEP_COLUMNS, UNFINISHED, Record
+from simcore.record.sequences import Kind, SequenceLog
 from simcore.scenario import Scenario
 from simcore.ticks import TICKS_PER_SECOND
 from simcore.workload.columns import Workload
 
 if TYPE_CHECKING:
     import polars as pl
+
+TIMELINE_MARKS = {"entries": "block_rows", "clock": "clock", "events": "sequence_rows"}
+"""What the columns of a `SequenceLog`'s marks are called in timeline.parquet."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Results:
     blocks_in_pool: int
     """the null block included"""
     journal: Journal | None = None
+    sequence_log: SequenceLog | None = None
+    """there is one with a journal"""
     tier_blocks: tuple[int, ...] = ()
     """the size of each tier below the pool"""
     interrupted: bool = False
@@ -107,6 +113,10 @@ class Results:
             columns["fetching"] = self.record.fetching
         for tier, levels in self.record.tiers.items():
             columns |= {f"tier_{tier}_{name}": column for name, column in levels.items()}
+        if self.sequence_log is not None:
+            marks = self.sequence_log.marks()
+            columns |= {"ticks": steps["t"]}
+            columns |= {TIMELINE_MARKS[name]: column[: len(steps["t"])] for name, column in marks.items()}
         return pl.DataFrame(columns).with_columns(
             pl.col("t", "dt") / TICKS_PER_SECOND,
             (pl.col("blocks_used") * block_size - pl.col("tokens_stored")).alias("internal_tokens"),
@@ -122,15 +132,41 @@ class Results:
         columns = self.journal.columns()
         ids = pl.Series([self.workload.id_of(row) for row in self.record.sequences.tolist()], dtype=pl.String)
         owner = pl.Series(columns["sequence"])
+        owner = owner.set(owner == NOBODY, None)
         return pl.DataFrame(
             {
                 "step": columns["step"],
                 "t": columns["t"] / TICKS_PER_SECOND,
                 "event": pl.Series([event.name.lower() for event in Event]).gather(columns["event"]),
                 "block": columns["block"],
-                "request": ids.gather(owner.set(owner == NOBODY, None)),
+                "request": ids.gather(owner),
                 "key": pl.Series(columns["key"]).replace(0, None),
                 "refs": columns["refs"],
                 "other": pl.Series(columns["other"]).replace(0, None),
+                "sequence": owner,
+            }
+        )
+
+    @cached_property
+    def sequences(self) -> "pl.DataFrame":
+        """One row an event of a sequence, in order. Raises ValueError if the run kept no journal."""
+        import polars as pl
+
+        if self.sequence_log is None:
+            raise ValueError("the run kept no journal of its blocks: simulate(..., journal=True)")
+        columns = self.sequence_log.events()
+        ids = pl.Series([self.workload.id_of(row) for row in range(len(self.workload))], dtype=pl.String)
+        sequence = pl.Series(columns["sequence"])
+        return pl.DataFrame(
+            {
+                "step": columns["step"],
+                "t": columns["t"] / TICKS_PER_SECOND,
+                "event": pl.Series([kind.name.lower() for kind in Kind]).gather(columns["kind"]),
+                "sequence": sequence.set(sequence == NOBODY, None),
+                "request": ids.gather(columns["row"]),
+                "row": columns["row"],
+                "tokens": columns["tokens"],
+                "end": columns["end"],
+                "ticks": columns["t"],
             }
         )

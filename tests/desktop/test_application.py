@@ -37,6 +37,11 @@ def test_a_bad_pair_opens_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert "install what fits" in capsys.readouterr().err
 
 
+def test_a_policy_that_is_none_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--policy", str(tmp_path / "mine.py")]) == 2
+    assert "mine.py: there is no such file" in capsys.readouterr().err
+
+
 def test_without_a_screen_it_says_so() -> None:
     environment = {key: value for key, value in os.environ.items() if key not in _SCREENS}
     command = [sys.executable, "main.py", "desktop"]

@@ -18,6 +18,7 @@ from app.desktop.pages.live import Live, changed
 from app.desktop.session import LiveSession, make_session
 from app.desktop.window import MainWindow
 from app.jobs.history import Status
+from app.jobs.saved import NEEDED
 from simcore import InputError, Scenario
 
 WAIT_MS = 60_000
@@ -221,14 +222,32 @@ def test_a_run_is_saved_opened_again_and_the_same(
     history = session.history
     assert history is not None
     step = len(history) // 2
-    refs = history.at(step).refs
+    then = history.at(step)
     with qtbot.waitSignal(session.saved, timeout=WAIT_MS):
         session.save(tmp_path / "out")
-    assert page.open_path(tmp_path / "out")
+    with qtbot.waitSignal(session.began, timeout=WAIT_MS):
+        assert page.open_path(tmp_path / "out")
+        assert session.history is history, "until it has been read, what was there stays"
+    assert session.live is None
     session.seek(step)
     assert page.state is not None
-    assert (page.state.refs == refs).all()
-    assert not page.views[0].note.isHidden()
+    assert (page.state.refs == then.refs).all()
+    assert (page.state.filled == then.filled).all()
+    assert page.views[0].note.isHidden(), "nothing is an estimate"
+
+
+def test_a_folder_that_cannot_be_looked_at_is_a_sentence(
+    page: Live, session: LiveSession, qtbot: QtBot, tmp_path: Path, answer: Callable[[str], list[str]]
+) -> None:
+    for name in NEEDED:
+        (tmp_path / name).write_text("broken")
+    said = answer("OK")
+    assert page.open_path(tmp_path)
+    qtbot.waitUntil(lambda: bool(said), timeout=WAIT_MS)
+    assert "requests.parquet: cannot be read" in said[0]
+    assert page.open_path(tmp_path)
+    session.start(Scenario.preset("default", KEYS))  # what is no longer wanted is not told
+    qtbot.waitUntil(lambda: session.newest > 5, timeout=WAIT_MS)
 
 
 @pytest.mark.parametrize("mode", list(MODES))

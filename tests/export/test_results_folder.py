@@ -19,6 +19,7 @@ COLUMNS = {
     "timeline": "step t dt running waiting scheduled_tokens blocks_used blocks_cached blocks_free tokens_stored "
     "hit_tokens preemptions evictions",
     "blocks": "step t event block request key refs",
+    "sequences": "step t event sequence request row tokens end ticks",
 }
 """Others read these. Columns may be added, but none renamed, moved to another file, or taken away."""
 SUMMARY = {
@@ -52,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_files(folder: Path, tmp_path: Path) -> None:
-    assert names(folder) == ALWAYS | {"blocks.parquet", "trace.perfetto.json"}
+    assert names(folder) == ALWAYS | {"blocks.parquet", "sequences.parquet", "trace.perfetto.json"}
     assert simulate_into(tmp_path / "less") == simulate_into(tmp_path / "log", "--steps", str(tmp_path / "steps")) == 0
     assert names(tmp_path / "less") == names(tmp_path / "log") == ALWAYS
     assert names(tmp_path) == {"less", "log", "steps"}, "nothing else is left"
@@ -89,7 +90,7 @@ def test_summary_keys(folder: Path) -> None:
 def test_files_agree(folder: Path) -> None:
     """What is there twice is there equally."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    requests, timeline, blocks = (pl.read_parquet(folder / f"{table}.parquet") for table in COLUMNS)
+    requests, timeline, blocks, _ = (pl.read_parquet(folder / f"{table}.parquet") for table in COLUMNS)
     assert summary["requests"]["total"] == len(requests)
     assert summary["steps"] == len(timeline)
     assert summary["tokens"]["scheduled"] == requests["computed_tokens"].sum() == timeline["scheduled_tokens"].sum()

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from app.jobs.history import Facts, History, Kind, Status
-from app.jobs.spool import Spooler
-from simcore import Scenario, Simulation
+from simcore import Results, Scenario, Simulation
 from simcore.record.journal import Event
 from simcore.serving.request import Sequence
 
@@ -62,18 +61,32 @@ class Copy:
 
 
 def played(preset: str, keys: list[str]) -> tuple[History, Copy]:
-    copy, spooler = Copy(), Spooler()
-    simulation = Simulation(Scenario.preset(preset, keys), journal=True, observers=[copy, spooler])
+    """A run as it is watched, in two pieces, and what was in it."""
+    history, copy, _ = watched(preset, keys)
+    return history, copy
+
+
+def watched(preset: str, keys: list[str]) -> tuple[History, Copy, Results]:
+    copy = Copy()
+    simulation = Simulation(Scenario.preset(preset, keys), journal=True, observers=[copy])
     copy.simulation = simulation
-    spooler.attach(simulation)
     history = History(Facts.of(simulation))
     results = simulation.run()
-    tables = spooler.rows(results)
-    cut = len(tables["steps"]) // 3
-    marks = tables["steps"][cut - 1][-3], tables["steps"][cut - 1][-1]
-    history.extend(tables["steps"][:cut], tables["entries"][: marks[0]], tables["events"][: marks[1]])
-    history.extend(tables["steps"][cut:], tables["entries"][marks[0] :], tables["events"][marks[1] :])
-    return history, copy
+    assert results.journal is not None
+    assert results.sequence_log is not None
+    steps = dict(results.record.steps)
+    steps["evictions"] = np.cumsum(steps["evictions"])
+    steps |= {name: column[: len(steps["t"])] for name, column in results.sequence_log.marks().items()}
+    entries, events = results.journal.columns(), results.sequence_log.events()
+    cut = len(steps["t"]) // 3
+    entry, event = int(steps["entries"][cut - 1]), int(steps["events"][cut - 1])
+    for first in (True, False):
+        history.extend(
+            {name: column[:cut] if first else column[cut:] for name, column in steps.items()},
+            {name: column[:entry] if first else column[entry:] for name, column in entries.items()},
+            {name: column[:event] if first else column[event:] for name, column in events.items()},
+        )
+    return history, copy, results
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda name: name.replace(" ", "-"))

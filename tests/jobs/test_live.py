@@ -12,13 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import app.jobs.brought
+from app.jobs.brought import bring, brought
 from app.jobs.live import LiveRun, Pace, RunState
 from app.jobs.snapshots import Board, Snapshot
 from app.jobs.spool import PREFIX
+from app.jobs.work import Work
 from simcore import Scenario, simulate
 from simcore.export.folder import ResultsFolder
 
 KEYS = ["workload.requests=40", "memory.blocks=200"]
+ROOT = Path(__file__).parents[2]
 Start = Callable[..., LiveRun]
 
 
@@ -182,6 +186,33 @@ def test_a_scenario_that_cannot_be_run_is_a_sentence(start: Start) -> None:
     assert "has no such piece" in run.failure
 
 
+def test_policies_that_were_brought_can_be_chosen_in_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.jobs.brought, "_files", [])
+    bring([ROOT / "examples" / "my_policy.py"])
+    scenario = Scenario.preset("default", [*KEYS, "memory.eviction=least-hit"])
+    told = []
+    for policies in (brought(), ()):
+        run = LiveRun(scenario, policies, Pace(paused=False, factor=None))
+        end = time.monotonic() + 60
+        while run.over is None and run.failure is None and time.monotonic() < end:
+            run.poll()
+            time.sleep(0.01)
+        told.append(run.failure)
+        run.close()
+    assert told[0] is None
+    assert told[1] is not None, "nothing is run from a scenario alone"
+    assert "least-hit" in told[1]
+    work = Work(read_policy, scenario.to_toml())
+    while not work.over:
+        messages = work.poll()
+        time.sleep(0.01)
+    assert messages == [("done", "least-hit")]
+
+
+def read_policy(tell: object, text: str) -> str:
+    return str(Scenario.from_toml(text, Path()).memory.eviction.model_dump()["policy"])
+
+
 def test_a_full_disk_is_a_sentence(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no disk that is always full")
@@ -189,7 +220,7 @@ def test_a_full_disk_is_a_sentence(start: Start, monkeypatch: pytest.MonkeyPatch
 
     def full() -> Path:
         folder = make()
-        (folder / "steps").symlink_to("/dev/full")
+        (folder / "steps.t").symlink_to("/dev/full")
         return Path(folder)
 
     monkeypatch.setitem(LiveRun.__init__.__globals__, "make_folder", full)

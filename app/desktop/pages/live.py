@@ -28,6 +28,7 @@ from PySide6.QtWidgets import (
 from app.desktop import theme
 from app.desktop.actions import Action
 from app.desktop.charts import Chart
+from app.desktop.dialogs import complain
 from app.desktop.live.cards import Card
 from app.desktop.live.colouring import MODES, paint
 from app.desktop.live.grid import BlockGrid, swatch
@@ -158,6 +159,7 @@ class Live(Page):
         self.session.began.connect(self._began)
         self.session.saved.connect(lambda folder: self.context.window.say(f"Saved to {folder}: Reports shows it"))
         self.session.told.connect(self.context.window.say)
+        self.session.unopened.connect(lambda sentence: complain(self, "Not opened", sentence))
         self.session.state_changed.connect(lambda _state: self._show_where())
         theme.themes.changed.connect(self._dress)
 
@@ -394,13 +396,10 @@ class Live(Page):
         self.leave()
 
     def open_path(self, path: Path) -> bool:
-        """A folder of results with a journal of its blocks."""
-        if not (path / "blocks.parquet").is_file():
+        """A folder of results with a journal of its blocks; it is shown when it has been read."""
+        if not all((path / name).is_file() for name in ("blocks.parquet", "sequences.parquet")):
             return False
-        from app.jobs.saved import read_history
-
-        history = read_history(path)
-        self.session.open_history(history, history.facts.name)
+        self.session.open_folder(path, self.context.tasks)
         return True
 
     # What is chosen
@@ -776,8 +775,6 @@ class Live(Page):
         try:
             other = changed(scenario, keys)
         except InputError as error:
-            from app.desktop.dialogs import complain
-
             complain(self, "The second run cannot be", str(error))
             return
         self.session.begin(scenario, other, difference)
