@@ -5,8 +5,9 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Callable
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from typing import Any, Literal, NamedTuple
 
@@ -33,14 +34,13 @@ class Work:
     """
 
     def __init__(self, function: Callable[..., Any], *arguments: Any, family: bool = False) -> None:
-        """With `family`, the process may have workers of its own; all of them end with it.
-
-        Raises OSError where the system has no room for its temporary files.
-        """
+        """With `family`, the process may have workers of its own; all of them end with it."""
         self._family = family
-        self._folder = tempfile.mkdtemp(prefix="kvscope-work-")  # one that is killed cannot tidy up
+        self._folder: str | None = None  # of its temporary files: a process that is killed cannot tidy up
+        with contextlib.suppress(OSError):  # where there is no room, who needs some says so
+            self._folder = tempfile.mkdtemp(prefix="kvscope-work-")
         self._receive, send = _SPAWN.Pipe(duplex=False)
-        told = send, self._folder, function, arguments, family, brought()
+        told = (send, self._folder, function, arguments, family, brought())
         self.process = _SPAWN.Process(target=_serve, args=told, daemon=not family)
         self.process.start()
         send.close()
@@ -80,20 +80,23 @@ class Work:
         self.process.join()
         self.process.close()
         self._receive.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _serve(
     send: Connection,
-    folder: str,
+    folder: str | None,
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
     family: bool,
     policies: tuple[str, ...],
 ) -> None:
-    tempfile.tempdir = os.environ["TMPDIR"] = folder
+    if folder is not None:
+        tempfile.tempdir = os.environ["TMPDIR"] = folder
     if family and hasattr(os, "setpgid"):
         os.setpgid(0, 0)
+    threading.Thread(target=_end_with_the_window, args=(folder, family), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the window, which then ends this
 
     def tell(content: Any) -> None:
@@ -108,10 +111,21 @@ def _serve(
         last = Message("failed", "there is not enough memory for this")
     except Exception as error:
         last = Message("failed", f"{type(error).__name__}: {error}")
-    try:
+    with contextlib.suppress(BrokenPipeError):  # the window is gone
         send.send(last)
-    except BrokenPipeError:  # the window is gone, and will not do it
+
+
+def _end_with_the_window(folder: str | None, family: bool) -> None:
+    """If it is killed, nobody wants the result any more, and nobody else tidies up."""
+    window = parent_process()
+    if window is None:
+        return
+    window.join()
+    if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
+    if family and hasattr(os, "killpg"):
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
 
 
 def _epitaph(code: int | None) -> str:

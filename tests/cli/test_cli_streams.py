@@ -26,7 +26,6 @@ COMMANDS = [
     ["memory"],
     ["scenario", "new"],
     ["trace", "info", MOONCAKE],
-    ["trace", "convert", "chat", "--to", "vidur"],
     ["--help"],
 ]
 WHOLE = {"scenario.toml", "summary.json", "requests.parquet", "timeline.parquet", "run.json"}
@@ -97,6 +96,13 @@ def test_nobody_hears_a_complaint() -> None:
     assert run("simulate", "none.toml", streams=">&- 2>&-") == (2, "", "")
     if Path("/dev/full").exists():
         assert run("simulate", "none.toml", streams="2>/dev/full") == (2, "", "")
+
+
+def test_a_trace_for_a_closed_output() -> None:
+    """What is printed line by line goes nowhere too; the facts are said on the other stream."""
+    code, out, err = run("trace", "convert", "chat", "--to", "vidur", streams=">&-")
+    assert (code, out) == (0, "")
+    assert err.splitlines()[-1].startswith("3,000 requests; vidur cannot carry")
 
 
 def test_all_streams_are_closed() -> None:

@@ -19,7 +19,8 @@ from simcore.errors import InputError
 from simcore.scenario import Scenario
 from simcore.workload.columns import Runs, Workload
 
-TRACES = Path(__file__).parents[1] / "data" / "traces"
+ROOT = Path(__file__).parents[2]
+TRACES = ROOT / "tests" / "data" / "traces"
 
 
 def count(tell: Callable[[Any], None], to: int) -> int:
@@ -98,6 +99,28 @@ def test_no_process_and_no_file_is_left(cancelled: bool) -> None:
         assert "SIGKILL" in all_of(work)[-1].content
     assert not os.path.exists(folder)
     while is_alive(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="groups of processes are POSIX's")
+def test_nothing_is_left_when_the_window_is_killed() -> None:
+    window = (
+        "import os, signal, time\n"
+        "from app.jobs.work import Work\n"
+        "from tests.jobs.test_jobs_work import have_a_child\n"
+        "if __name__ == '__main__':\n"
+        "    work = Work(have_a_child, family=True)\n"
+        "    while not (messages := work.poll()):\n"
+        "        time.sleep(0.01)\n"
+        "    print(*messages[0].content, work.process.pid, sep='|', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    command = [sys.executable, "-c", window]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    folder, child, process = found.stdout.split("|")
+    deadline = time.monotonic() + 60
+    while is_alive(int(child)) or is_alive(int(process)) or os.path.exists(folder):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
