@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any, TypeVar
 
 from simcore.errors import InputError
@@ -64,17 +65,27 @@ def _in_processes(
 def interrupts_wait() -> Iterator[None]:
     """What begins now never hears Ctrl+C, which reaches all processes of a terminal: the first one ends the others.
 
-    It has to be so from their first moment on, and a process takes a while to begin; this one hears it afterwards.
+    It has to be so from their first moment on, and a process takes a while to begin; this one hears it afterwards, and
+    not before: torn out of starting a process, it would not know of it, and could not end it.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     resource_tracker.ensure_running()  # or the first process would start it, which unblocks the signal again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    heard: list[int] = []
+    handlers = {}
+    if current_thread() is main_thread():  # other threads hear signals too, and Python handles them in this one
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handlers[number] = signal.signal(number, lambda number, _frame: heard.append(number))
     try:
         yield
     finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if heard:
+            signal.raise_signal(heard[0])
 
 
 def _begin(make: Callable[[Shared], Callable[[Any], Any]], shared: Shared, policies: Sequence[Path]) -> None:

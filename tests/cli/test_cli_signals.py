@@ -16,7 +16,8 @@ from app.cli.interrupts import interrupt, on_interrupt
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 ROOT = Path(__file__).parents[2]
-FILES = {"scenario.toml", "summary.json", "requests.parquet", "timeline.parquet", "blocks.parquet", "run.json"}
+FILES = {"scenario.toml", "summary.json", "requests.parquet", "timeline.parquet", "run.json"}
+FILES |= {"blocks.parquet", "sequences.parquet"}
 MOMENTS = 4
 GENTLE = [signal.SIGINT, signal.SIGTERM]
 
