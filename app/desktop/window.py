@@ -501,7 +501,9 @@ class MainWindow(QMainWindow):
 
     def _open(self, path: Path) -> bool:
         if path.suffix == ".py":
-            raise InputError(f"{path}: is code, which no window runs unasked; begin with kvscope desktop --policy FILE.py")
+            raise InputError(
+                f"{path}: is code, which no window runs unasked; begin with kvscope desktop --policy FILE.py"
+            )
         match kind_of(path):
             case "scenario":
                 if not self.may_leave():
