@@ -1,9 +1,9 @@
 """A long soak of the live window: python scripts/soak.py [MINUTES] [SECONDS BETWEEN LINES]
 
 A run at full speed is shown in a window, and somebody looks back now and then. Its files take up to a GB of disk a
-minute, and go when it ends. Printed is the memory of both processes that is their own (RssAnon) and that which is mapped
-from files (the rest of RSS), which the system takes back when it needs it. The verdict is on the former: it must not
-grow with the run, once both processes have warmed up. Exit code 1: it does.
+minute, and go when it ends. Printed is the memory of both processes that is their own (RssAnon) and that which is
+mapped from files (the rest of RSS), which the system takes back when it needs it. The verdict is on the former: it must
+not grow with the run, once both processes have warmed up. Exit code 1: it does.
 """
 
 import os

@@ -298,7 +298,7 @@ class _Alive(NamedTuple):
     """Who had not ended after so many events. What is told of all others needs no more than their number."""
 
     events: int
-    count: int
+    known: int
     """sequences so far"""
     sequence: Numbers
     number: Numbers
@@ -430,7 +430,7 @@ class History:
                 return
             last = self._alive_at(end)
             lives = kind[last.number] != Kind.END
-            self._alive.append(_Alive(end, last.count, last.sequence[lives], last.number[lives]))
+            self._alive.append(_Alive(end, last.known, last.sequence[lives], last.number[lives]))
 
     def _alive_at(self, end: int) -> _Alive:
         """After so many events: who has not ended, or only lately."""
@@ -440,7 +440,7 @@ class History:
         sequence = np.concatenate([frame.sequence, new[numbers]])[::-1]
         number = np.concatenate([frame.number, frame.events + numbers])[::-1]
         sequence, last = np.unique(sequence, return_index=True)
-        count = max(frame.count, int(sequence[-1]) + 1 if len(sequence) else 0)
+        count = max(frame.known, int(sequence[-1]) + 1 if len(sequence) else 0)
         return _Alive(end, count, sequence.astype(np.int64), number[last])
 
     def _note_entries(self, first: int) -> None:
@@ -544,9 +544,9 @@ class History:
         """Every sequence that had arrived while a step ran."""
         alive = self._alive_at(int(self.steps["events"][step]))
         who, last = alive.sequence, alive.number
-        status = np.full(alive.count, Status.ENDED, np.int8)
-        computed = np.zeros(alive.count, np.int64)
-        rows = self._rows[: alive.count].copy()
+        status = np.full(alive.known, Status.ENDED, np.int8)
+        computed = np.zeros(alive.known, np.int64)
+        rows = self._rows[: alive.known].copy()
         status[who] = _STATUS_OF[self.events["kind"][last]]
         running = (status[who] == Status.PREFILL) | (status[who] == Status.DECODE)
         computed[who[running]] = self.events["tokens"][last[running]]
