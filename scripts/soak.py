@@ -20,7 +20,7 @@ KEYS = [
     'workload.prompt={ distribution = "lognormal", mean = 300, cv = 0.8, max = 1200 }',
     'workload.output={ distribution = "lognormal", mean = 100, cv = 0.8, max = 400 }',
 ]
-REQUESTS_PER_S = 3_000
+REQUESTS_PER_S = 2_000
 """more than the worker can do, so that it does not end too soon"""
 WARM = 0.4
 """of the time, until pools, caches and charts are filled"""

@@ -354,7 +354,8 @@ class History:
         self._ends = np.zeros(1024, np.int32)  # and the length at which it ends
         self._prompts = np.zeros(1024, np.int32)
         self._rows = np.full(1024, -1, np.int32)
-        self._jumps: dict[str, tuple[int, Numbers]] = {}
+        self._jumps = {kind: _table(folder, kind, {"step": np.int64}) for kind in JUMPS}
+        self._searched = 0  # steps in which something to jump to was looked for
 
     def __len__(self) -> int:
         """Steps."""
@@ -384,6 +385,19 @@ class History:
             self._keep_alive()
         if len(self.entries) > len(self._place):
             self._note_entries(len(self._place))
+        if len(self.steps) > self._searched:
+            self._note_jumps(self._searched)
+            self._searched = len(self.steps)
+
+    def _note_jumps(self, first: int) -> None:
+        for kind, name in JUMPS.items():
+            column = self.steps[name]
+            new = column[first:]
+            if kind == "eviction":  # they are counted from the start
+                new = np.diff(new, prepend=column[first - 1] if first else 0)
+            places = first + np.flatnonzero(new)
+            if len(places):
+                self._jumps[kind].append({"step": places})
 
     def _note_events(self, columns: Mapping[str, Numbers]) -> None:
         step, t, kind, sequence, row, tokens, end = (columns[name] for name in EVENT_TYPES)
@@ -505,7 +519,7 @@ class History:
 
     def marks(self, kind: str) -> Numbers:
         """All steps so far with an `eviction`, `preemption` or `hit`."""
-        return self._jump(kind)
+        return self._jumps[kind]["step"]
 
     def ended(self, step: int) -> int:
         """Requests that had ended, or were refused, while a step ran."""
@@ -666,28 +680,15 @@ class History:
 
     def next(self, kind: str, step: int) -> int | None:
         """The first step after `step` with an `eviction`, `preemption` or `hit`; None: there is none."""
-        steps = self._jump(kind)
+        steps = self._jumps[kind]["step"]
         place = int(np.searchsorted(steps, step, "right"))
         return int(steps[place]) if place < len(steps) else None
 
     def previous(self, kind: str, step: int) -> int | None:
         """The last one before `step`."""
-        steps = self._jump(kind)
+        steps = self._jumps[kind]["step"]
         place = int(np.searchsorted(steps, step)) - 1
         return int(steps[place]) if place >= 0 else None
-
-    def _jump(self, kind: str) -> Numbers:
-        known, steps = self._jumps.get(kind, (0, np.empty(0, np.int64)))
-        if known < len(self):
-            column = self.steps[JUMPS[kind]]
-            if kind == "eviction":
-                new = np.diff(column[max(known - 1, 0) :], prepend=0 if known == 0 else column[known - 1])
-                new = new[1:] if known else new
-            else:
-                new = column[known:]
-            steps = np.concatenate([steps, known + np.flatnonzero(new)])
-            self._jumps[kind] = len(self), steps
-        return steps
 
     def seconds(self, step: int) -> float:
         """When a step began."""
