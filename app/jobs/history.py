@@ -10,6 +10,7 @@ on it takes milliseconds, whichever way one goes. The same holds for a run that 
 
 import os
 import weakref
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -30,6 +31,8 @@ Numbers = NDArray[Any]
 
 KEYFRAME = 1 << 16
 """Entries between two states that are kept; more for a pool of more blocks."""
+ALIVE_EVERY = 1 << 14
+"""Events between two lists of who has not ended; more where these are long."""
 JUMPS = {"eviction": "evictions", "preemption": "preemptions", "hit": "hit_tokens"}
 """What can be jumped to, and the column of the steps that tells of it."""
 
@@ -153,6 +156,7 @@ class Columns:
 
 ENTRIES = {name: kind for name, kind in ENTRY_TYPES.items() if name != "t"}  # the steps tell when
 _PLACES: dict[str, type] = {"place": np.int32}
+_KNOWN: dict[str, type] = dict.fromkeys(("event", "at", "took"), np.int64)
 STEP_TYPES: dict[str, type] = dict.fromkeys((*STEP_COLUMNS, *MARK_COLUMNS), np.int64)
 
 
@@ -288,8 +292,17 @@ class Sequences(NamedTuple):
     row: Numbers
     tokens: Numbers
     """computed, once the step is done; of who does not run, 0"""
-    since: Numbers
-    """the step of its last event"""
+
+
+class _Alive(NamedTuple):
+    """Who had not ended after so many events. What is told of all others needs no more than their number."""
+
+    events: int
+    known: int
+    """sequences so far"""
+    sequence: Numbers
+    number: Numbers
+    """of its last event"""
 
 
 class BlockEntry(NamedTuple):
@@ -323,17 +336,26 @@ class History:
     def __init__(self, facts: Facts, folder: Path | None = None, *, write: bool = False) -> None:
         """Without a `folder` all is kept in memory; with `write` its files are written here. Raises OSError."""
         self.facts = facts
-        self.steps, self.entries, self.events = _tables(folder, write)
+        self.steps = _table(folder, "steps", STEP_TYPES, write=write)
         """a row a step: `STEP_COLUMNS`, times in ticks; evictions are those so far"""
-        self._place: Table = Columns(_PLACES) if folder is None else ColumnFiles(folder, "places", _PLACES, write=True)
+        self.entries = _table(folder, "entries", ENTRIES, write=write)
+        self.events = _table(folder, "events", EVENT_TYPES, write=write)
+        self._place = _table(folder, "places", _PLACES)
         self._tail = _Cells(facts.blocks)
         self._frames = _Frames(facts.blocks, max(KEYFRAME, 4 * facts.blocks), folder)
         self._noted = 0  # events that have been looked at
+        self._alive = [_Alive(0, 0, np.empty(0, np.int64), np.empty(0, np.int64))]  # every so many events
+        self._known = {name: _table(folder, name, _KNOWN) for name in ("queue", "ttft", "e2e", "refused")}
+        self._came = np.full(1024, -1, np.int64)  # when each request arrived, by its row; -1: it has not
+        self._came_as = np.zeros(1024, np.int64)  # and the number of that event
+        self._begun = np.full(1024, -1, np.int32)  # the steps in which it was first admitted
+        self._answered = np.full(1024, -1, np.int32)  # and first got a token
         self._counts = np.zeros(1024, np.int32)  # blocks that each sequence holds
         self._ends = np.zeros(1024, np.int32)  # and the length at which it ends
         self._prompts = np.zeros(1024, np.int32)
         self._rows = np.full(1024, -1, np.int32)
-        self._jumps: dict[str, tuple[int, Numbers]] = {}
+        self._jumps = {kind: _table(folder, kind, {"step": np.int64}) for kind in JUMPS}
+        self._searched = 0  # steps in which something to jump to was looked for
 
     def __len__(self) -> int:
         """Steps."""
@@ -358,25 +380,82 @@ class History:
     def _note(self) -> None:
         """Look at what is new."""
         if len(self.events) > self._noted:
-            self._note_events(
-                {name: self.events[name][self._noted :] for name in ("sequence", "row", "kind", "tokens", "end")}
-            )
+            self._note_events({name: self.events[name][self._noted :] for name in self.events.names})
             self._noted = len(self.events)
+            self._keep_alive()
         if len(self.entries) > len(self._place):
             self._note_entries(len(self._place))
+        if len(self.steps) > self._searched:
+            self._note_jumps(self._searched)
+            self._searched = len(self.steps)
+
+    def _note_jumps(self, first: int) -> None:
+        for kind, name in JUMPS.items():
+            column = self.steps[name]
+            new = column[first:]
+            if kind == "eviction":  # they are counted from the start
+                new = np.diff(new, prepend=column[first - 1] if first else 0)
+            places = first + np.flatnonzero(new)
+            if len(places):
+                self._jumps[kind].append({"step": places})
 
     def _note_events(self, columns: Mapping[str, Numbers]) -> None:
-        known = columns["sequence"] >= 0
-        sequences, rows = columns["sequence"][known], columns["row"][known]
-        if len(sequences):
-            self._rows = _room(self._rows, int(sequences.max()) + 1, -1)
-            self._rows[sequences] = rows
-        came = columns["kind"] == Kind.ARRIVE
-        if came.any():
-            self._ends = _room(self._ends, int(columns["row"].max()) + 1, 0)
-            self._ends[columns["row"][came]] = columns["end"][came]
-            self._prompts = _room(self._prompts, int(columns["row"].max()) + 1, 0)
-            self._prompts[columns["row"][came]] = columns["tokens"][came]
+        step, t, kind, sequence, row, tokens, end = (columns[name] for name in EVENT_TYPES)
+        number = np.arange(self._noted, self._noted + len(row))
+        known = sequence >= 0
+        if known.any():
+            self._rows = _room(self._rows, int(sequence.max()) + 1, -1)
+            self._rows[sequence[known]] = row[known]
+        rows = int(row.max()) + 1
+        self._ends, self._prompts = _room(self._ends, rows, 0), _room(self._prompts, rows, 0)
+        self._came, self._came_as = _room(self._came, rows, -1), _room(self._came_as, rows, 0)
+        self._begun, self._answered = _room(self._begun, rows, -1), _room(self._answered, rows, -1)
+        came = kind == Kind.ARRIVE
+        for column, values in (
+            (self._ends, end),
+            (self._prompts, tokens),
+            (self._came, t),
+            (self._came_as, number),
+        ):
+            column[row[came]] = values[came]
+
+        def learn(name: str, places: Numbers, at: Numbers) -> None:
+            if len(places):
+                self._known[name].append({"event": number[places], "at": at, "took": at - self._came[row[places]]})
+
+        refused = np.flatnonzero(kind == Kind.REFUSE)
+        learn("refused", refused, t[refused])
+        opened = _first(kind == Kind.OPEN, row, step, self._begun)
+        learn("queue", opened, t[opened])
+        answered = _first(kind == Kind.DECODE, row, step, self._answered)
+        if len(answered):
+            taken = np.minimum(step[answered], len(self.steps) - 1)  # one that was planned last may never be done
+            learn("ttft", answered, self.steps["t"][taken] + self.steps["dt"][taken])
+        ended = np.flatnonzero((kind == Kind.END) & (end == 0))
+        learn("e2e", ended, t[ended])
+
+    def _keep_alive(self) -> None:
+        """Note who has not ended, every so many events."""
+        kind = self.events["kind"]
+        while True:
+            last = self._alive[-1]
+            end = last.events + max(ALIVE_EVERY, 4 * len(last.sequence))
+            if end > len(self.events):
+                return
+            last = self._alive_at(end)
+            lives = kind[last.number] != Kind.END
+            self._alive.append(_Alive(end, last.known, last.sequence[lives], last.number[lives]))
+
+    def _alive_at(self, end: int) -> _Alive:
+        """After so many events: who has not ended, or only lately."""
+        frame = self._alive[bisect_right(self._alive, end, key=lambda each: each.events) - 1]
+        new = self.events["sequence"][frame.events : end]
+        numbers = np.flatnonzero(new >= 0)
+        sequence = np.concatenate([frame.sequence, new[numbers]])[::-1]
+        number = np.concatenate([frame.number, frame.events + numbers])[::-1]
+        sequence, last = np.unique(sequence, return_index=True)
+        count = max(frame.known, int(sequence[-1]) + 1 if len(sequence) else 0)
+        return _Alive(end, count, sequence.astype(np.int64), number[last])
 
     def _note_entries(self, first: int) -> None:
         event, block, sequence = (self.entries[name][first:] for name in ("event", "block", "sequence"))
@@ -423,11 +502,10 @@ class History:
 
     def arrivals(self, step: int) -> Numbers:
         """When each request arrived, in seconds, by its row; NaN: it had not."""
-        end = int(self.steps["events"][step])
-        kind, row, t = (self.events[name][:end] for name in ("kind", "row", "t"))
-        came = kind == Kind.ARRIVE
-        out = np.full(max(self.facts.requests, int(row.max(initial=-1)) + 1), np.nan)
-        out[row[came]] = t[came] / TICKS_PER_SECOND
+        known = min(self.facts.requests, len(self._came))
+        out = np.full(self.facts.requests, np.nan)
+        came = (self._came[:known] >= 0) & (self._came_as[:known] < self.steps["events"][step])
+        out[:known][came] = self._came[:known][came] / TICKS_PER_SECOND
         return out
 
     @property
@@ -441,14 +519,12 @@ class History:
 
     def marks(self, kind: str) -> Numbers:
         """All steps so far with an `eviction`, `preemption` or `hit`."""
-        return self._jump(kind)
+        return self._jumps[kind]["step"]
 
     def ended(self, step: int) -> int:
         """Requests that had ended, or were refused, while a step ran."""
-        end = int(self.steps["events"][step])
-        kind = self.events["kind"][:end]
-        last = (kind == Kind.END) & (self.events["end"][:end] == 0)
-        return int(np.count_nonzero(last)) + int(np.count_nonzero(kind == Kind.REFUSE))
+        end = self.steps["events"][step]
+        return sum(int(np.searchsorted(self._known[name]["event"], end)) for name in ("e2e", "refused"))
 
     def at(self, step: int) -> State:
         """Every block while a step ran. Raises IndexError for a step that has not been."""
@@ -480,29 +556,20 @@ class History:
 
     def sequences(self, step: int) -> Sequences:
         """Every sequence that had arrived while a step ran."""
-        end = int(self.steps["events"][step])
-        kind, sequence, row, tokens, since = (
-            self.events[name][:end] for name in ("kind", "sequence", "row", "tokens", "step")
-        )
-        known = sequence >= 0
-        count = int(sequence.max(initial=-1)) + 1
-        last = np.full(count, -1, np.int64)
-        last[sequence[known]] = np.flatnonzero(known)
-        there = last >= 0
-        status = np.full(count, Status.ENDED, np.int8)
-        status[there] = _STATUS_OF[kind[last[there]]]
-        computed = np.zeros(count, np.int64)
-        began = np.zeros(count, np.int64)
-        began[there] = since[last[there]]
-        rows = np.full(count, -1, np.int64)
-        rows[there] = row[last[there]]
-        running = (status == Status.PREFILL) | (status == Status.DECODE)
-        computed[running] = tokens[last[running]]
-        decoding = status == Status.DECODE
+        alive = self._alive_at(int(self.steps["events"][step]))
+        who, last = alive.sequence, alive.number
+        status = np.full(alive.known, Status.ENDED, np.int8)
+        computed = np.zeros(alive.known, np.int64)
+        rows = self._rows[: alive.known].copy()
+        status[who] = _STATUS_OF[self.events["kind"][last]]
+        running = (status[who] == Status.PREFILL) | (status[who] == Status.DECODE)
+        computed[who[running]] = self.events["tokens"][last[running]]
+        decoding = status[who] == Status.DECODE
+        who, last = who[decoding], last[decoding]
         clock = self.steps["clock"]
-        computed[decoding] += clock[step] - clock[began[decoding]]
-        computed[decoding] = np.minimum(computed[decoding], self._ends[rows[decoding]] - 1)
-        return Sequences(status, rows, computed, began)
+        tokens = computed[who] + clock[step] - clock[self.events["step"][last]]
+        computed[who] = np.minimum(tokens, self._ends[rows[who]] - 1)
+        return Sequences(status, rows, computed)
 
     def tables(self, step: int, sequences: Sequence[int]) -> dict[int, Numbers]:
         """The block tables of running sequences while a step ran, each in its own order.
@@ -512,7 +579,7 @@ class History:
         end = int(self.steps["entries"][step])
         wanted = np.zeros(int(max(sequences, default=0)) + 1, bool)
         wanted[list(sequences)] = True
-        first = self._opened(step, wanted)
+        first = self._opened(sequences)
         who, block, event = (self.entries[name][first:end] for name in ("sequence", "block", "event"))
         place = self._place["place"][first:end]
         mine = (who >= 0) & (who < len(wanted))
@@ -530,19 +597,10 @@ class History:
         cuts = np.searchsorted(who, list(sequences)), np.searchsorted(who, list(sequences), "right")
         return {sequence: block[a:b] for sequence, a, b in zip(sequences, *cuts, strict=True)}
 
-    def _opened(self, step: int, wanted: Numbers) -> int:
+    def _opened(self, sequences: Sequence[int]) -> int:
         """The entry before which none of these sequences, which run, held anything."""
-        end = int(self.steps["events"][step])
-        kind, sequence, since = (self.events[name][:end] for name in ("kind", "sequence", "step"))
-        opens = np.flatnonzero((kind == Kind.OPEN) & (sequence < len(wanted)) & (sequence >= 0))
-        opens = opens[wanted[sequence[opens]]]
-        last = np.full(len(wanted), -1, np.int64)
-        last[sequence[opens]] = since[opens]
-        last = last[wanted]
-        if len(last) == 0 or (last < 0).any():  # a branch opens with its parent
-            return 0
-        began = int(last.min())
-        return int(self.steps["entries"][began - 1]) if began else 0
+        began = int(self._begun[self._rows[list(sequences)]].min(initial=len(self)))
+        return int(self.steps["entries"][began - 1]) if began > 0 else 0
 
     def holders(self, block: int, step: int) -> list[int]:
         """The sequences that held a block while a step ran, who came first first."""
@@ -622,28 +680,15 @@ class History:
 
     def next(self, kind: str, step: int) -> int | None:
         """The first step after `step` with an `eviction`, `preemption` or `hit`; None: there is none."""
-        steps = self._jump(kind)
+        steps = self._jumps[kind]["step"]
         place = int(np.searchsorted(steps, step, "right"))
         return int(steps[place]) if place < len(steps) else None
 
     def previous(self, kind: str, step: int) -> int | None:
         """The last one before `step`."""
-        steps = self._jump(kind)
+        steps = self._jumps[kind]["step"]
         place = int(np.searchsorted(steps, step)) - 1
         return int(steps[place]) if place >= 0 else None
-
-    def _jump(self, kind: str) -> Numbers:
-        known, steps = self._jumps.get(kind, (0, np.empty(0, np.int64)))
-        if known < len(self):
-            column = self.steps[JUMPS[kind]]
-            if kind == "eviction":
-                new = np.diff(column[max(known - 1, 0) :], prepend=0 if known == 0 else column[known - 1])
-                new = new[1:] if known else new
-            else:
-                new = column[known:]
-            steps = np.concatenate([steps, known + np.flatnonzero(new)])
-            self._jumps[kind] = len(self), steps
-        return steps
 
     def seconds(self, step: int) -> float:
         """When a step began."""
@@ -659,34 +704,27 @@ class History:
 
         Each is two columns: [n, 2] at, seconds.
         """
-        end = int(self.steps["events"][step])
-        kind, row, since, t = (self.events[name][:end] for name in ("kind", "row", "step", "t"))
-        arrival = np.full(max(self.facts.requests, int(row.max(initial=-1)) + 1), -1, np.int64)
-        came = kind == Kind.ARRIVE
-        arrival[row[came]] = t[came]
         out: dict[str, Numbers] = {}
-        first = {"queue": Kind.OPEN, "ttft": Kind.DECODE, "e2e": Kind.END}
-        done = self.steps["t"] + self.steps["dt"]
-        for name, wanted in first.items():
-            places = np.flatnonzero(kind == wanted)
-            if name != "e2e":
-                _, once = np.unique(row[places], return_index=True)
-                places = np.sort(places[once])
-            else:
-                places = places[self.events["end"][:end][places] == 0]
-            at = t[places] if name != "ttft" else done[since[places]]
-            out[name] = np.stack([at, at - arrival[row[places]]], axis=1) / TICKS_PER_SECOND
+        for name in ("queue", "ttft", "e2e"):
+            known = self._known[name]
+            count = int(np.searchsorted(known["event"], self.steps["events"][step]))
+            out[name] = np.stack([known["at"][:count], known["took"][:count]], axis=1) / TICKS_PER_SECOND
         return out
 
 
-def _tables(folder: Path | None, write: bool) -> tuple[Table, Table, Table]:
-    """Of steps, entries and events."""
-    types = {"steps": STEP_TYPES, "entries": ENTRIES, "events": EVENT_TYPES}
-    if folder is None:
-        steps, entries, events = map(Columns, types.values())
-        return steps, entries, events
-    first, second, third = (ColumnFiles(folder, name, kinds, write=write) for name, kinds in types.items())
-    return first, second, third
+def _first(wanted: Numbers, row: Numbers, step: Numbers, seen: Numbers) -> Numbers:
+    """Where events are wanted, of each request the first one; `seen` keeps the steps of those that were found."""
+    places = np.flatnonzero(wanted)
+    places = places[seen[row[places]] < 0]
+    _, once = np.unique(row[places], return_index=True)
+    places = places[np.sort(once)]
+    seen[row[places]] = step[places]
+    return places
+
+
+def _table(folder: Path | None, name: str, types: Mapping[str, type], *, write: bool = True) -> Table:
+    """In files, which others write unless this does, or in memory."""
+    return Columns(types) if folder is None else ColumnFiles(folder, name, types, write=write)
 
 
 def _room(array: Numbers, needed: int, fill: int) -> Numbers:
