@@ -2,9 +2,10 @@
 
 import signal
 import sys
+import time
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Timer
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def on_interrupt(act: Callable[[], None]) -> Iterator[None]:
 
     def again(lost: "UnraisableHookArgs") -> None:
         if heard and lost.exc_type is KeyboardInterrupt:
-            Timer(0.01, signal.raise_signal, heard[:1]).start()
+            start_new_thread(_ask_again, (heard[0],))  # a Thread waits until it runs, and here that could be lost too
         else:
             hook(lost)
 
@@ -35,6 +36,11 @@ def on_interrupt(act: Callable[[], None]) -> Iterator[None]:
         sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _ask_again(number: int) -> None:
+    time.sleep(0.05)
+    signal.raise_signal(number)
 
 
 def interrupt() -> None:
