@@ -22,6 +22,7 @@ from app.cli.experiments import (
     StoreFolder,
     Trace,
     Warmup,
+    Windows,
     document,
     mention_constants,
     metrics_of,
@@ -52,6 +53,7 @@ def compare(
     trace: Trace = None,
     policies: Policies = None,
     warmup: Warmup = None,
+    windows: Windows = False,
     metric: Metrics = None,
     confidence: Confidence = 0.95,
     jobs: Jobs = None,
@@ -78,6 +80,7 @@ def compare(
         confidence,
         tuple(policies or ()),
         source="--vary",
+        windows=windows,
     )
     place = store_of(store, no_store)
     progress = Progress(quiet=as_json, kept=place is not None)

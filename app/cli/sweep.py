@@ -23,6 +23,7 @@ from app.cli.experiments import (
     StoreFolder,
     Trace,
     Warmup,
+    Windows,
     describe,
     document,
     mention_constants,
@@ -65,6 +66,7 @@ def sweep(
     trace: Trace = None,
     policies: Policies = None,
     warmup: Warmup = None,
+    windows: Windows = False,
     metric: Metrics = None,
     confidence: Confidence = 0.95,
     tolerance: Annotated[
@@ -103,6 +105,8 @@ def sweep(
         experiment = replace(experiment, replications=replications or experiment.replications)
         if warmup is not None:
             experiment = replace(experiment, warmup=warmup_of(warmup))
+        if windows:
+            experiment = replace(experiment, windows=True)
         if baseline:
             experiment = replace(experiment, baseline=levels_of(baseline))
     else:
@@ -115,6 +119,7 @@ def sweep(
             confidence,
             own,
             source="--vary",
+            windows=windows,
         )
     if conditions and out is not None:
         raise InputError("--out writes a comparison, and --until finds a rate; leave one of them out")

@@ -26,7 +26,9 @@ _RELATIONS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-FILE_KEYS = ("scenario", "set", "factors", "replications", "baseline", "warmup", "confidence", "metrics", "until")
+FILE_KEYS = (
+    "scenario", "set", "factors", "replications", "baseline", "warmup", "confidence", "windows", "metrics", "until",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,7 @@ def read_experiment(path: Path, load: Callable[[str, list[str]], Scenario]) -> A
             warmup,
             float(_typed(data, path, "confidence", (int, float), 0.95)),
             source=str(path),
+            windows=_typed(data, path, "windows", bool, False),
         )
     except InputError as error:
         raise InputError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
@@ -249,6 +252,8 @@ def _is_level(table: dict[str, Any]) -> bool:
 def _typed(data: dict[str, Any], path: Path, name: str, kind: Any, default: Any) -> Any:
     value = data.get(name, default)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        words = {str: "text", list: "a list", dict: "a table", int: "a whole number"}.get(kind, "a number")
+        words = {str: "text", list: "a list", dict: "a table", int: "a whole number", bool: "true or false"}.get(
+            kind, "a number"
+        )
         raise InputError(f"{path}: {name} is {shown(value)}, but must be {words}")
     return value
