@@ -17,6 +17,7 @@ from app.cli.experiments import (
     Replications,
     StoreFolder,
     Warmup,
+    Windows,
     document,
     mention_constants,
     metrics_of,
@@ -49,6 +50,7 @@ def compare(
     trace: PlayTrace = None,
     policies: Policies = None,
     warmup: Warmup = None,
+    windows: Windows = False,
     metric: Metrics = None,
     confidence: Confidence = 0.95,
     jobs: Jobs = None,
@@ -75,6 +77,7 @@ def compare(
         confidence,
         tuple(policies or ()),
         source="--vary",
+        windows=windows,
     )
     place = store_of(store, no_store)
     progress = Progress(quiet=as_json, kept=place is not None)

@@ -42,6 +42,9 @@ Warmup = Annotated[
     str | None,
     typer.Option(metavar="SECONDS|mser5", help="Leave out what arrives before; mser5 finds it for each run."),
 ]
+Windows = Annotated[
+    bool, typer.Option("--windows", help="Replications play equal windows of the trace, one each, and not all of it.")
+]
 Metrics = Annotated[
     list[str] | None,
     typer.Option("--metric", help="Show these, by their names in summary.json: ttft.p99,e2e.p99; all: every one."),
@@ -255,7 +258,8 @@ def mention_constants(comparison: "Comparison", metrics: "list[Metric]") -> None
     """Replications that are all equal do not say what another workload would."""
     deviations = [comparison.intervals(metric)["sd"].drop_nulls() for metric in metrics]
     if any(len(each) for each in deviations) and not any((each > 0).any() for each in deviations):
-        mention("All replications are equal: nothing in them is drawn, so the differences hold for this load only.")
+        hint = "" if comparison.experiment.scenario.workload.trace is None else "; --windows plays parts of the trace"
+        mention(f"All replications are equal: nothing is drawn, so differences hold for this load only{hint}.")
 
 
 def with_bounds(mean: float | None, high: float | None, sign: str = "") -> str:
@@ -265,7 +269,9 @@ def with_bounds(mean: float | None, high: float | None, sign: str = "") -> str:
     if high is None:
         return f"{mean:{sign},.4g}"
     half = high - mean
-    digits = decimals(half or mean)
+    if half <= 0:
+        return f"{mean:{sign},.4g}"
+    digits = decimals(half)
     return f"{mean:{sign},.{digits}f} ± {half:,.{digits}f}"
 
 

@@ -18,6 +18,7 @@ from app.cli.experiments import (
     Progress,
     StoreFolder,
     Warmup,
+    Windows,
     describe,
     document,
     mention_constants,
@@ -61,6 +62,7 @@ def sweep(
     trace: PlayTrace = None,
     policies: Policies = None,
     warmup: Warmup = None,
+    windows: Windows = False,
     metric: Metrics = None,
     confidence: Confidence = 0.95,
     tolerance: Annotated[
@@ -99,6 +101,8 @@ def sweep(
         experiment = replace(experiment, replications=replications or experiment.replications)
         if warmup is not None:
             experiment = replace(experiment, warmup=warmup_of(warmup))
+        if windows:
+            experiment = replace(experiment, windows=True)
         if baseline:
             experiment = replace(experiment, baseline=levels_of(baseline))
     else:
@@ -111,6 +115,7 @@ def sweep(
             confidence,
             own,
             source="--vary",
+            windows=windows,
         )
     if conditions and out is not None:
         raise InputError("--out writes a comparison, and --until finds a rate; leave one of them out")

@@ -26,7 +26,9 @@ _RELATIONS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-FILE_KEYS = ("scenario", "set", "factors", "replications", "baseline", "warmup", "confidence", "metrics", "until")
+FILE_KEYS = (
+    "scenario", "set", "factors", "replications", "baseline", "warmup", "confidence", "windows", "metrics", "until",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,7 @@ def read_experiment(path: Path, load: Callable[[str, list[str]], Scenario]) -> A
             warmup,
             _number_of(data, path, "confidence", 0.95),
             source=str(path),
+            windows=_typed(data, path, "windows", bool, False),
         )
         metrics = tuple(metric_of(str(each)) for each in named)
         conditions = tuple(conditions_of(until)) if until else ()
@@ -264,6 +267,8 @@ def _number_of(data: dict[str, Any], path: Path, name: str, default: float) -> f
 def _typed(data: dict[str, Any], path: Path, name: str, kind: Any, default: Any) -> Any:
     value = data.get(name, default)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        words = {str: "text", list: "a list", dict: "a table", int: "a whole number"}.get(kind, "a number")
+        words = {str: "text", list: "a list", dict: "a table", int: "a whole number", bool: "true or false"}.get(
+            kind, "a number"
+        )
         raise InputError(f"{path}: {name} is {shown(value)}, but must be {words}")
     return value

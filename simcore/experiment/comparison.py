@@ -45,8 +45,9 @@ class Comparison:
 
     experiment: Experiment
     runs: "pl.DataFrame"
-    """one row a run: setting, label, a column for each factor, replication, seed, key, status (done, stalled or failed,
-    with a sentence in error), warmup (s), and a column for each metric; null: it does not exist there"""
+    """one row a run: setting, label, a column for each factor, replication, seed, with windows their start and end (s
+    of the trace), key, status (done, stalled or failed, with a sentence in error), warmup (s), and a column for each
+    metric; null: it does not exist there"""
     samples: "pl.DataFrame"
     """setting, metric (ttft, tpot, e2e, queue, itl), q (0, 0.01, ... 1), value (s): quantiles over all replications"""
     latencies: "pl.DataFrame" = field(default_factory=_no_frame)
@@ -180,12 +181,13 @@ def compare(
     *,
     confidence: float = 0.95,
     policies: Sequence[str | Path] = (),
+    windows: bool = False,
 ) -> Comparison:
     """Run every combination of the levels in `vary`, each several times on common random numbers.
 
     jobs: processes, by default one for each core; cluster: the address of a Dask scheduler instead; store: a folder
-    where runs are kept and found again, none by default; policies: Python files of policies that levels may name. See
-    `Experiment` for the rest. Raises InputError.
+    where runs are kept and found again, none by default; policies: Python files of policies that levels may name;
+    windows: replications play windows of the trace. See `Experiment` for the rest. Raises InputError.
 
     >>> from simcore import Scenario, compare
     >>> comparison = compare(Scenario.preset("default"), {"memory.blocks": [500, 1000]}, replications=2, jobs=1)
@@ -195,7 +197,8 @@ def compare(
     for file in policies:
         load_policy(file)
     factors = tuple(Factor(key, tuple(values)) for key, values in (vary or {}).items())
-    experiment = Experiment(scenario, factors, replications, baseline, warmup, confidence, tuple(map(Path, policies)))
+    files = tuple(map(Path, policies))
+    experiment = Experiment(scenario, factors, replications, baseline, warmup, confidence, files, windows=windows)
     return run(experiment, jobs=jobs, cluster=cluster, store=store, progress=progress)
 
 
@@ -273,7 +276,9 @@ def gather(experiment: Experiment, runs: Iterable[Run], found: Mapping[str, Outc
         rows.append(
             {"setting": setting.index, "label": setting.label}
             | {key: _cell(level) for key, level in setting.levels.items()}
-            | {"replication": run.replication, "seed": run.scenario.seed, "key": run.key}
+            | {"replication": run.replication, "seed": run.scenario.seed}
+            | ({"start": run.scenario.workload.start, "end": run.scenario.workload.end} if experiment.windows else {})
+            | {"key": run.key}
             | {"status": outcome.status, "error": outcome.error, "warmup": outcome.warmup}
             | {metric.name: outcome.metrics.get(metric.name) for metric in METRICS}
         )
@@ -290,8 +295,10 @@ def gather(experiment: Experiment, runs: Iterable[Run], found: Mapping[str, Outc
             ]
     schema: dict[str, Any] = {"setting": pl.Int64, "label": pl.String}
     schema |= {factor.key: _type(factor.values) for factor in experiment.factors}
-    schema |= {"replication": pl.Int64, "seed": pl.Int64, "key": pl.String, "status": pl.String, "error": pl.String}
-    schema |= {"warmup": pl.Float64} | {metric.name: pl.Float64 for metric in METRICS}
+    schema |= {"replication": pl.Int64, "seed": pl.Int64}
+    schema |= dict.fromkeys(("start", "end") if experiment.windows else (), pl.Float64)
+    schema |= {"key": pl.String, "status": pl.String, "error": pl.String, "warmup": pl.Float64}
+    schema |= {metric.name: pl.Float64 for metric in METRICS}
     kinds = {"setting": pl.Int64, "replication": pl.Int64, "metric": pl.String, "count": pl.Int64}
     for factor in experiment.factors:
         if schema[factor.key] == pl.String:

@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,8 @@ class Experiment:
     """Python files of policies, which each worker runs"""
     source: str = field(default="vary", compare=False)
     """what errors call the place where the factors are given"""
+    windows: bool = False
+    """replication r plays the r-th of as many equal windows of the trace's time; otherwise each plays all of it"""
 
     def __post_init__(self) -> None:
         if self.replications < 1:
@@ -106,6 +108,42 @@ class Experiment:
             if not _is_among(level, levels):
                 known = ", ".join(map(level_label, levels))
                 raise InputError(f"baseline: {key} is {level_label(level)}, but must be one of {known}")
+        if self.windows:
+            self._check_windows(keys)
+
+    def _check_windows(self, keys: Sequence[str]) -> None:
+        """Raises InputError where windows of the trace cannot be taken, or would not be the same in all settings."""
+        workload = self.scenario.workload
+        if workload.trace is None:
+            raise InputError("windows are taken of a trace, and the workload is drawn: its replications differ anyway")
+        if workload.arrivals is not None or workload.limit is not None:
+            raise InputError("windows are of a trace's own time: leave out workload.arrivals and workload.limit")
+        for key in keys:
+            if key in ("workload", *(f"workload.{name}" for name in ("trace", "start", "end", "limit", "arrivals"))):
+                raise InputError(f"{key} is varied, but with windows it must be the same in all settings")
+        if self.replications < 2:
+            raise InputError("one window is the whole trace: with windows, take at least 2 replications")
+
+    @cached_property
+    def spans(self) -> list[tuple[float, float]]:
+        """[replications] of each window its start and its end (s of the trace's time), the end excluded.
+
+        Empty without windows. Reads the trace. Raises InputError.
+        """
+        if not self.windows:
+            return []
+        from simcore.workload import make_workload
+
+        section = self.scenario.workload
+        played = make_workload(section.model_copy(update={"rate_scale": 1.0}), self.scenario.seed)
+        if played.after is not None and (played.after >= 0).any():
+            raise InputError(f"{section.trace}: its requests wait for one another, so there are no windows of its time")
+        start = section.start or 0.0
+        last = start + float(played.arrival.max()) if section.end is None else section.end
+        edges = [float(f"{edge:.12g}") for edge in np.linspace(start, last, self.replications + 1).tolist()]
+        if section.end is None:
+            edges[-1] = float(f"{last + 0.001:.12g}")  # the last request is in the last window
+        return list(pairwise(edges))
 
     @cached_property
     def settings(self) -> list[Setting]:
@@ -141,8 +179,12 @@ class Experiment:
         warmup = MSER5 if self.warmup == MSER5 else None
         for replication in range(self.replications):
             for setting in self.settings:
-                seed = seed_of(setting.scenario.seed, replication)
-                scenario = setting.scenario.model_copy(update={"seed": seed})
+                changes: dict[str, Any] = {"seed": seed_of(setting.scenario.seed, replication)}
+                if self.windows:
+                    start, end = self.spans[replication]
+                    window = {"start": start, "end": end}
+                    changes["workload"] = setting.scenario.workload.model_copy(update=window)
+                scenario = setting.scenario.model_copy(update=changes)
                 yield Run(setting, replication, scenario, _key(scenario, own, warmup), warmup)
 
 

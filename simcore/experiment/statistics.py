@@ -35,6 +35,8 @@ def t_interval(values: Sequence[float], confidence: float) -> Interval:
     n = len(values)
     if n < 2:
         return Interval(n, float(values[0]) if n else None, None, None, None)
+    if min(values) == max(values):  # of which numpy's mean may be off in the last digit
+        return Interval(n, float(values[0]), 0.0, float(values[0]), float(values[0]))
     mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
     half = _t_quantile(0.5 + confidence / 2, n - 1) * sd / n**0.5
     return Interval(n, mean, sd, mean - half, mean + half)
@@ -48,9 +50,9 @@ def t_test(differences: Sequence[float]) -> float | None:
     n = len(differences)
     if n < 2:
         return None
+    if min(differences) == max(differences):
+        return float(differences[0] == 0)
     mean, sd = float(np.mean(differences)), float(np.std(differences, ddof=1))
-    if sd == 0:
-        return float(mean == 0)
     from scipy.special import stdtr
 
     return float(2 * stdtr(n - 1, -abs(mean) / (sd / n**0.5)))

@@ -87,7 +87,7 @@ def bars(metric: "Metric", intervals: "pl.DataFrame", baseline: int | None, conf
                 hatch="///" if own else "", linewidth=0,
             )  # fmt: skip
             end = row["mean"] if row["high"] is None else row["high"]
-            if row["low"] is not None and row["high"] is not None:
+            if row["low"] is not None and row["low"] < row["high"]:
                 whiskers = [[row["mean"] - row["low"]], [row["high"] - row["mean"]]]
                 axes.errorbar(row["mean"], place, xerr=whiskers, fmt="none", color=INK, elinewidth=1.3, capsize=3.5)
             ends.append(end)
@@ -122,7 +122,7 @@ def forest(metric: "Metric", paired: "pl.DataFrame", confidence: float, base: fl
             color = color_of(row["setting"]) if told else "#8a9198"
             if row["difference"] is None:
                 continue
-            if row["low"] is not None and row["high"] is not None:
+            if row["low"] is not None and row["low"] < row["high"]:
                 axes.plot([row["low"], row["high"]], [place, place], color=color, linewidth=2, solid_capstyle="butt")
             axes.plot(
                 row["difference"], place, marker=MARKERS[row["setting"] % len(MARKERS)], markersize=6.5, color=color,

@@ -12,7 +12,7 @@ from simcore.errors import InputError
 from simcore.export.charts import picture
 from simcore.export.folder import OutputFolder, about_this_run, write_json, write_parquet
 from simcore.export.report.charts import Chart
-from simcore.export.report.numbers import probability, signed, span
+from simcore.export.report.numbers import chance, signed, span
 from simcore.export.report.overview import overview
 from simcore.export.report.page import inline_svg
 from simcore.export.report.stored import read_json
@@ -155,6 +155,8 @@ def _design(view: View) -> str:
         design["warmup"] = experiment.warmup
     if experiment.baseline:
         design["baseline"] = dict(experiment.baseline)
+    if experiment.windows:
+        design["windows"] = True
     design["factors"] = {factor.key: list(factor.values) for factor in experiment.factors}
     return tomli_w.dumps(design)
 
@@ -201,7 +203,7 @@ def _write_tables(place: Path, view: View) -> None:
     heads = ["metric", "setting", "difference", "interval", "p", "verdict"]
     paired = [
         [metric.name, row["label"], signed(row["difference"], row["low"], row["high"]), span(row["low"], row["high"]),
-         probability(row["p_adjusted"]), row["verdict"]]
+         chance(row, "p_adjusted"), row["verdict"]]
         for metric in view.headline
         for row in view.paired[metric.name].iter_rows(named=True)
     ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Numbers as a reader wants them: as many digits as mean something, and no more."""
 
 import math
+from typing import Any
 
 NONE, MINUS, TIMES = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 
@@ -55,8 +56,10 @@ def share(value: float | None) -> str:
     """A part of one, as percent with its sign: +12.3%."""
     if value is None or not math.isfinite(value):
         return NONE
-    text = f"{value:+.1%}"
-    return "0.0%" if text[1:] == "0.0%" else text.replace("-", MINUS)
+    if abs(value) < 1e-6:
+        return "0.0%"
+    places = max(-2 - math.floor(math.log10(abs(value))), 1)  # a small part is not the same as none
+    return f"{value:+.{places}%}".replace("-", MINUS)
 
 
 def probability(value: float | None) -> str:
@@ -64,6 +67,12 @@ def probability(value: float | None) -> str:
     if value is None or math.isnan(value):
         return NONE
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def chance(row: dict[str, Any], name: str) -> str:
+    """A p value of a row of paired differences; where these are all equal there is no chance in it."""
+    constant = row["low"] is not None and row["low"] == row["high"]
+    return "exact" if constant and row["difference"] else probability(row[name])
 
 
 def places_of(half: float) -> int:

@@ -1,22 +1,30 @@
 """The page of a comparison."""
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from simcore.errors import InputError
 from simcore.export.report.charts import Chart, named
-from simcore.export.report.numbers import TIMES, probability, short, signed, span, within
+from simcore.export.report.numbers import TIMES, chance, short, signed, span, within
 from simcore.export.report.page import Cell, Page, command, facts, number, table
 from simcore.export.report.verdicts import in_all, kind_of, verdict
 from simcore.export.report.view import SIDE_BY_SIDE
+from simcore.geometry import pool_size
+from simcore.policies.families import FAMILIES, discover
 from simcore.scenario.describe import toml_value
 
 if TYPE_CHECKING:
     from simcore.experiment import Metric
     from simcore.export.report.view import View
+    from simcore.policies.base import Policy
+    from simcore.scenario import Scenario
 
+EQUAL = (
+    "All replications are equal: nothing in these runs is drawn. Each difference is exact for this one load, and there "
+    "is nothing to estimate: no interval, no p value and no verdict says what another load would do."
+)
 MOST_RUNS = 400
 """Rows of the table of runs in the page; results.csv has all."""
 
@@ -46,7 +54,7 @@ def overview(view: "View", draw: Callable[[Chart], str], about: dict[str, Any], 
     if view.constant:
         equal = ", ".join(f"`{metric.name}`" for metric in view.constant)
         page.text(f"The same in all runs, and not shown below: {equal}.")
-    page.text(_how_to_read(view))
+    page.text(EXACT if view.equal else _how_to_read(view))
 
     page.section("table", "Main results", "Results")
     _headline(page, view)
@@ -102,6 +110,9 @@ def _question(view: "View") -> str:
     return f"What changes on <code>{escape(view.experiment.scenario.name)}</code> when {what}?{base}"
 
 
+EXACT = "Better and worse are said of every difference, however small, since each is exact for this load."
+
+
 def _how_to_read(view: "View") -> str:
     confidence = view.experiment.confidence
     return (
@@ -124,6 +135,14 @@ def _warn(page: Page, view: "View") -> None:
             page.add(f'<p class="warn">{len(rows)} of {len(runs)} runs {words}: {escape(named + more)}.</p>')
     if view.experiment.replications < 2:
         page.add('<p class="warn">One replication: there are no intervals, and nothing can be told apart.</p>')
+    if view.equal:
+        page.add(f'<p class="warn">{EQUAL}</p>')
+    oracles = [f"<b>{escape(name)}</b>" for name, policy in _policies(view) if getattr(policy, "foresees", False)]
+    if oracles:
+        page.add(
+            f'<p class="warn">{" and ".join(oracles)}: an oracle that knows the future, as no server does: a bound '
+            "for the others, and no choice.</p>"
+        )
 
 
 def _headline(page: Page, view: "View") -> None:
@@ -139,8 +158,8 @@ def _headline(page: Page, view: "View") -> None:
         table(
             columns,
             rows,
-            caption="Mean ± half its interval. Bold: the best mean. ✓ better and ✗ worse than the baseline, told apart "
-            "from it. From `intervals.csv` and `paired.csv`; for a paper in `tables.md` and `tables.tex`.",
+            caption="Mean ± half its interval. Bold: the best mean. ✓ better and ✗ worse than the baseline, ≠ neither "
+            "but told apart. From `intervals.csv` and `paired.csv`; for a paper in `tables.md` and `tables.tex`.",
             sortable=len(names) > SIDE_BY_SIDE,
         )
     )
@@ -169,7 +188,6 @@ def _mean(view: "View", metric: "Metric", setting: int) -> Cell:
 def _method(page: Page, view: "View", about: dict[str, Any]) -> None:
     experiment, runs = view.experiment, view.comparison.runs
     scenario = experiment.scenario
-    trace = scenario.workload.trace
     model, hardware = scenario.model.resolve(), scenario.hardware.resolve()
     seeds = runs["seed"].unique(maintain_order=True).to_list()
     shown = ", ".join(f"`{seed}`" for seed in seeds[:10]) + (f" and {len(seeds) - 10} more" if len(seeds) > 10 else "")
@@ -178,22 +196,22 @@ def _method(page: Page, view: "View", about: dict[str, Any]) -> None:
     cut = f"{least} s" if least == most else f"{least} to {most} s"
     how = {None: "as the scenario says", "mser5": "found for each run by MSER-5 (White 1997)"}
     warmup = how.get(experiment.warmup, "given") if isinstance(experiment.warmup, str | None) else "given"
-    pool = (
-        "sized from the hardware's memory" if scenario.memory.blocks is None else f"{scenario.memory.blocks:,} blocks"
-    )
     done = len(runs.filter(status="done"))
     page.add(
         facts(
             [
                 ("Scenario", f"`{scenario.name}`: {model.name} on {hardware.count} {TIMES} {hardware.name}"),
-                ("Workload", f"{scenario.workload.requests:,} requests, drawn" if trace is None else f"`{trace.name}`"),
-                ("Pool", f"{pool} of {scenario.memory.block_size} tokens"),
+                ("Workload", _workload(scenario)),
+                ("Pool", _pool(view)),
                 ("Time", f"timing model `{_text(scenario.timing.model)}`"),
                 *(
                     ("Factor", f"`{factor.key}`: {', '.join(_text(value) for value in factor.values)}")
                     for factor in experiment.factors
                 ),
+                *((name, policy.summary()) for name, policy in _policies(view)),
+                *(("Objective", text) for text in _objective(view)),
                 ("Replications", f"{experiment.replications} of each setting; {done} of {len(runs)} runs ended well"),
+                *(("Windows", text) for text in _windows(view)),
                 ("Random numbers", "common: replication r has the same seed, and so the same requests, everywhere"),
                 ("Seeds", f"{shown}; all follow from the scenario's seed, `{scenario.seed}`"),
                 ("Warm-up", f"{cut} left out, {warmup}"),
@@ -211,8 +229,7 @@ def _method(page: Page, view: "View", about: dict[str, Any]) -> None:
     page.add("<h3>What is assumed</h3>")
     page.add(
         "<ul>"
-        "<li>Replications are independent draws of the workload and of what policies draw. With a trace the requests "
-        "are given, and the intervals say nothing about other traces.</li>"
+        f"<li>{_replications(view)}</li>"
         "<li>A metric such as <code>ttft.p99</code> is computed within each run; its interval is that of the mean over "
         "runs, taken to be about normal. It is no percentile of all requests together, which the distributions show."
         "</li>"
@@ -220,6 +237,84 @@ def _method(page: Page, view: "View", about: dict[str, Any]) -> None:
         "is in no number here.</li>"
         "<li>Two runs of one scenario, seed and version give the same numbers on any machine.</li>"
         "</ul>"
+    )
+
+
+def _workload(scenario: "Scenario") -> str:
+    section = scenario.workload
+    if section.trace is None:
+        turns = ", turns of conversations" if section.conversations else ""
+        rate = getattr(section.arrivals, "rate", None)
+        often = "" if rate is None else f", {short(rate)} {'conversations' if turns else 'requests'} a second"
+        return f"{section.requests:,} requests, drawn{turns}{often}"
+    speed = "" if section.rate_scale in (None, 1) else f", played {section.rate_scale:g} times as fast"
+    return f"`{section.trace.name}`{speed}"
+
+
+def _pool(view: "View") -> str:
+    """How many blocks, of how many tokens: one amount, or from the smallest to the largest of the settings."""
+    found = []
+    for setting in view.experiment.settings:
+        try:
+            found.append((pool_size(setting.scenario).blocks, setting.scenario.memory.block_size))
+        except InputError:  # a setting that cannot be run; its runs have failed, and say why
+            continue
+    if not found:
+        return "no setting has room for one"
+    blocks, sizes = (sorted({each[place] for each in found}) for place in (0, 1))
+    amounts = [
+        f"{short(each[0])} to {short(each[-1])}" if len(each) > 1 else short(each[0]) for each in (blocks, sizes)
+    ]
+    how = (
+        "as given" if view.experiment.scenario.memory.blocks is not None else "what the hardware's memory has room for"
+    )
+    return f"{amounts[0]} blocks of {amounts[1]} tokens: {how}"
+
+
+def _policies(view: "View") -> Iterator[tuple[str, "type[Policy]"]]:
+    """The policies that are compared, by the labels of their levels."""
+    discover()
+    for factor in view.experiment.factors:
+        for level in factor.values:
+            name = level.get("policy") if isinstance(level, dict) else level
+            policy = FAMILIES[factor.key].get(name) if factor.key in FAMILIES and isinstance(name, str) else None
+            if policy is not None:
+                yield _text(level), policy
+
+
+def _objective(view: "View") -> Iterator[str]:
+    """What goodput counts, where there is any."""
+    if "goodput.requests_per_s" in view.by_name:
+        slo = view.experiment.scenario.metrics.slo.model_dump(exclude_none=True)
+        limits = " and ".join(f"{name} at most {limit:g} s" for name, limit in slo.items())
+        yield f"{limits}; goodput counts the requests that keep it"
+
+
+def _windows(view: "View") -> Iterator[str]:
+    if view.experiment.windows:
+        spans = view.comparison.runs.filter(setting=0).sort("replication")
+        first, last = spans["start"].to_list(), spans["end"].to_list()
+        yield (
+            f"replication r plays the r-th of {len(first)} equal windows of the trace, {short(last[0] - first[0])} s "
+            f"of its time each, from {short(first[0])} to {short(last[-1])} s, and begins with an empty cache"
+        )
+
+
+def _replications(view: "View") -> str:
+    """What a replication is a draw of, and so what the intervals speak of."""
+    if view.experiment.scenario.workload.trace is None:
+        return "Replications are independent draws of the workload and of what policies draw."
+    if view.experiment.windows:
+        return (
+            "Replications are windows of one trace, taken as independent draws of its load: intervals say how much the "
+            "differences vary over the time of this trace, and nothing about other traces. Load that rises or falls "
+            "through the trace makes windows less alike than such draws. Each window begins with an empty cache, which "
+            "makes policies more alike than they are in a long run, unless a warm-up leaves the filling out. The "
+            "replications that would tell are more windows of this length: of a longer trace."
+        )
+    return (
+        "The trace gives the requests. Replications differ in what policies draw, if they draw anything, and intervals "
+        "say nothing about other requests."
     )
 
 
@@ -255,8 +350,8 @@ def _difference(metric: "Metric", row: dict[str, Any]) -> list[Cell]:
         number(row["n"]),
         number(row["difference"], signed(row["difference"], row["low"], row["high"])),
         Cell(span(row["low"], row["high"])),
-        number(row["p"], probability(row["p"])),
-        number(row["p_adjusted"], probability(row["p_adjusted"])),
+        number(row["p"], chance(row, "p")),
+        number(row["p_adjusted"], chance(row, "p_adjusted")),
         Cell(words, kind=kind),
         number(row["needed"]),
     ]
@@ -293,6 +388,8 @@ def run_command(view: "View", row: dict[str, Any]) -> str:
     """What repeats one run, in the folder of the report."""
     setting = view.experiment.settings[row["setting"]]
     words = ["kvscope", "simulate", view.scenario_files[row["setting"]], "--set", f"seed={row['seed']}"]
+    if view.experiment.windows:
+        words += ["--set", f"workload.start={row['start']!r}", "--set", f"workload.end={row['end']!r}"]
     if row["warmup"] is not None and row["warmup"] != setting.scenario.metrics.warmup:
         words += ["--set", f"metrics.warmup={row['warmup']!r}"]
     if view.experiment.policies:

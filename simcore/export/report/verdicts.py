@@ -35,7 +35,7 @@ def verdict(metric: "Metric", intervals: "pl.DataFrame", paired: "pl.DataFrame")
                 f"<b>{escape(row['label'])}</b> by {_by(row, metric, labels.get(row['baseline_label']))}"
                 for row in _largest_first(found)
             )
-            parts.append(_line(kind, tag, f"than {escape(against)}" if kind != "other" else "", named))
+            parts.append(_line(kind, tag, f"{'from' if kind == 'other' else 'than'} {escape(against)}", named))
     if found := groups["unsure"]:
         named = _several(f"{escape(row['label'])}{_needed(row['needed'])}" for row in found)
         parts.append(_line("unsure", "too few replications to tell", f"from {escape(against)}", named))

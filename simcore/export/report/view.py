@@ -80,6 +80,12 @@ class View:
         return self.comparison.runs[metric.name].drop_nulls().n_unique() > 1
 
     @cached_property
+    def equal(self) -> bool:
+        """Whether all replications of a setting are equal: nothing is drawn, as of a trace under most policies."""
+        deviations = [self.intervals[metric.name]["sd"].drop_nulls() for metric in self.metrics]
+        return any(map(len, deviations)) and not any((each > 0).any() for each in deviations)
+
+    @cached_property
     def scenario_files(self) -> list[str]:
         """Of each setting, relative to the folder; no two differ in case alone."""
         names: list[str] = []
@@ -200,6 +206,9 @@ class View:
             scheduler = setting.scenario.scheduler
             limit = min(scheduler.max_steps or MAP_STEPS, MAP_STEPS)
             changes = {"seed": seeds[0], "scheduler": scheduler.model_copy(update={"max_steps": limit})}
+            if self.experiment.windows:
+                window = runs.filter(setting=setting.index).select("start", "end").row(0, named=True)
+                changes["workload"] = setting.scenario.workload.model_copy(update=window)
             results = simulate(setting.scenario.model_copy(update=changes), journal=True)
             end = results.summary["end_time"]
             if end:
