@@ -1,4 +1,4 @@
-"""What a test loads is gone after it, and runs are kept nowhere but where a test says."""
+"""Runs are kept nowhere but where a test says."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,9 +6,6 @@ from pathlib import Path
 import pytest
 
 from simcore.experiment import play
-from tests.policies.conftest import _no_policy_stays
-
-__all__ = ["_no_policy_stays"]
 
 
 @pytest.fixture(autouse=True)

@@ -289,7 +289,7 @@ def test_nothing_leaks_whatever_happens() -> None:
 
         again = simulate(scenario, workload=workload, journal=True)
         assert again.summary == results.summary
-        assert again.timeline.equals(results.timeline)
+        assert again.timeline.select(results.timeline.columns).equals(results.timeline), "a journal adds columns"
         assert again.requests.equals(results.requests)
 
         reached["hits"] += sum(tier["hits"] for tier in summary) > 0

@@ -53,7 +53,7 @@ def test_the_simulator_does_what_vllm_did(case: Case) -> None:
     unlogged = simulate(scenario)  # it takes short cuts that a log would show
     assert unlogged.summary == results.summary
     assert unlogged.requests.equals(results.requests)
-    assert unlogged.timeline.equals(results.timeline)
+    assert unlogged.timeline.equals(results.timeline.select(unlogged.timeline.columns)), "a journal adds columns"
 
     recorded, summary = case.summary, results.summary
     assert summary["steps"] == recorded["steps"]

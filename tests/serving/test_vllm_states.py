@@ -43,4 +43,4 @@ def test_the_simulator_does_what_vllm_did(name: str, preemptions: int) -> None:
     assert min(step["free"] for step in steps) == 0, "there was not enough for all"
     unlogged = simulate(scenario, workload=workload)  # it takes short cuts that a log would show
     assert unlogged.summary == results.summary
-    assert unlogged.timeline.equals(results.timeline)
+    assert unlogged.timeline.equals(results.timeline.select(unlogged.timeline.columns)), "a journal adds columns"

@@ -52,7 +52,7 @@ def test_runs_are_equal(scenario: tuple[str, ...], tmp_path: Path, capsys: pytes
         else:
             printed.append(run_elsewhere(place, scenario, hash_seed))
     first, *others = (contents(place) for place in places)
-    assert len(first) == 7, "all files but run.json, and the step log"
+    assert len(first) == 8, "all files but run.json, and the step log"
     for other in others:
         assert other.keys() == first.keys()
         assert [name for name in first if first[name] != other[name]] == []
