@@ -15,9 +15,6 @@ import numpy as np
 import pytest
 
 from app.cli import main
-from tests.policies.conftest import _no_policy_stays
-
-__all__ = ["_no_policy_stays"]
 
 ROOT = Path(__file__).parents[2]
 TRACES = ROOT / "tests" / "data" / "traces"
