@@ -10,6 +10,7 @@ import pytest
 
 from simcore.policies.eviction import EVICTION, Setting
 from simcore.policies.eviction.base import NEVER_AGAIN
+from simcore.policies.eviction.random import RandomChoice
 
 DATA = Path(__file__).parents[1] / "data" / "eviction"
 ZIPF = json.loads((DATA / "zipf.json").read_text())
@@ -73,16 +74,19 @@ def test_nearly_as_many_misses(policy: str, stream: tuple[list[int], list[int]])
         assert misses(policy, size, stream) == pytest.approx(row["misses"], rel=0.01), size
 
 
-def test_random_eviction_is_uniform(stream: tuple[list[int], list[int]]) -> None:
-    """For independent accesses it misses as often as FIFO (Gelenbe, 1973), but for the start.
-
-    libCacheSim's misses up to 1.1 % more: it draws a place of its hash table, and places are not all alike.
-    """
+def test_random_eviction_draws_from_a_hash_table(stream: tuple[list[int], list[int]]) -> None:
+    """Within three standard deviations of libCacheSim's mean; theirs leave out what another hash function would do."""
     for size, row in counted("Random"):
-        found = misses("random", size, stream)
-        assert found == pytest.approx(row["mean"], rel=0.011), size
+        assert abs(misses("random", size, stream) - row["mean"]) <= 3 * row["std"], size
+
+
+def test_random_eviction_without_a_table_is_uniform(stream: tuple[list[int], list[int]]) -> None:
+    """For independent accesses it misses as often as FIFO (Gelenbe, 1973), but for the start."""
+    for size, row in counted("FIFO"):
         if size <= 10_000:
-            assert found == pytest.approx(ZIPF["policies"]["FIFO"][str(size)]["misses"], rel=0.003), size
+            order = RandomChoice(load=0)
+            order.begin(Setting(size))
+            assert order.replay(stream[0], size).count(0) == pytest.approx(row["misses"], rel=0.003), size
 
 
 @pytest.mark.parametrize("theirs", TINY["hits"])
