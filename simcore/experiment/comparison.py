@@ -10,7 +10,7 @@ import numpy as np
 
 from simcore.errors import InputError
 from simcore.experiment.design import Experiment, Factor, Run, Setting, level_label
-from simcore.experiment.measures import BY_NAME, LATENCIES, METRICS, QUANTILES, Metric
+from simcore.experiment.measures import BY_NAME, LATENCIES, METRICS, PERCENTILES, Metric
 from simcore.experiment.play import DONE, Outcome, PolicyFile, Task
 from simcore.experiment.progress import Watcher
 from simcore.experiment.statistics import (
@@ -129,6 +129,10 @@ class Comparison:
         schema |= dict.fromkeys(("difference", "low", "high", "p", "p_adjusted"), pl.Float64)
         return pl.DataFrame(rows, schema | {"verdict": pl.String, "needed": pl.Int64}, orient="row")
 
+    def percentiles(self) -> list[Metric]:
+        """The metrics that `pooled` answers for."""
+        return [each for each in self.metrics() if each.name in PERCENTILES]
+
     def pooled(self, metric: str | Metric) -> "pl.DataFrame":
         """A percentile over the requests of all replications: setting, label, n (requests), value, low, high (s).
 
@@ -137,9 +141,9 @@ class Comparison:
         """
         import polars as pl
 
-        latency, _, statistic = _name(metric).partition(".")
-        if latency not in LATENCIES or statistic not in QUANTILES:
+        if _name(metric) not in PERCENTILES:
             raise ValueError(f"{_name(metric)} is no percentile of a latency")
+        latency, share = PERCENTILES[_name(metric)]
         rows: list[tuple[int, str, int, float | None, float | None, float | None]] = []
         for setting in self.experiment.settings:
             sketches = _sketches(self.latencies, setting.index, latency)
@@ -147,7 +151,6 @@ class Comparison:
             if not len(pool.values):
                 rows.append((setting.index, setting.label, 0, None, None, None))
                 continue
-            share = QUANTILES[statistic]
             value = float(pool.quantiles(np.array([share]))[0])
             low, high = pool.bootstrap(share, self.experiment.confidence) or (None, None)
             rows.append((setting.index, setting.label, sum(count for count, _ in sketches), value, low, high))

@@ -29,6 +29,8 @@ LATENCIES = tuple(_LATENCIES)
 """The metrics whose whole distribution is kept."""
 STATISTICS = ("mean", "p50", "p90", "p99")
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+PERCENTILES = {f"{name}.{each}": (name, share) for name in LATENCIES for each, share in QUANTILES.items()}
+"""Of a metric its latency and its quantile."""
 _WORDS = ("mean", "median", "90th percentile", "99th percentile")
 
 

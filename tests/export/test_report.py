@@ -24,7 +24,7 @@ SMALL = ["workload.requests=40", "memory.blocks=400", "workload.arrivals.rate=4.
 COMMAND = "kvscope compare chat --vary memory.eviction=lru,fifo,random"
 ALWAYS = {
     "report.html", "run.json", "experiment.toml", "scenario.toml", "results.parquet", "results.csv", "metrics.csv",
-    "intervals.csv", "paired.csv", "samples.parquet", "latencies.parquet", "tables.md", "tables.tex",
+    "intervals.csv", "paired.csv", "pooled.csv", "samples.parquet", "latencies.parquet", "tables.md", "tables.tex",
 }  # fmt: skip
 MAGIC = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -140,6 +140,20 @@ def test_distributions_are_those_of_the_requests(folder: Path, comparison: Compa
         setting = next(each for each in comparison.experiment.settings if each.label == row["label"])
         known = comparison.samples.filter(setting=setting.index, metric="ttft")
         assert float(row["value_s"]) in known["value"].to_list()
+
+
+def test_percentiles_are_those_of_all_requests(folder: Path, comparison: Comparison, html: str) -> None:
+    """Runs of 40 requests are kept whole, so that their sketches are all there is."""
+    rows = [row for row in rows_of(folder / "pooled.csv") if row["metric"] == "ttft.p90"]
+    assert [row["label"] for row in rows] == ["lru", "fifo", "random"]
+    for row in rows:
+        own = comparison.latencies.filter(pl.col("metric") == "ttft", pl.col("setting") == int(row["setting"]))
+        waits = own["values"].explode().to_numpy()
+        assert int(row["n"]) == len(waits) > 100  # a warm-up is left out
+        assert float(row["value"]) == pytest.approx(np.quantile(waits, 0.9), rel=1e-9)
+        assert float(row["low"]) <= float(row["value"]) <= float(row["high"])
+    assert 'id="pooled"' in html
+    assert "draws whole replications again" in html
 
 
 def test_a_run_is_repeated_by_the_command_in_its_row(

@@ -113,7 +113,11 @@ def fill(comparison: "Comparison", place: Path, about: dict[str, Any], *, block_
         ("name", "unit", "better", "help"),
         [(metric.name, metric.unit, metric.better, metric.help) for metric in view.metrics],
     )
-    for name, frames in (("intervals.csv", view.intervals), ("paired.csv", view.paired)):
+    for name, frames in (
+        ("intervals.csv", view.intervals),
+        ("paired.csv", view.paired),
+        ("pooled.csv", view.pooled),
+    ):
         _write_frame(place / name, _joined(view, frames))
     _write_tables(place, view)
 

@@ -87,6 +87,9 @@ def overview(view: "View", draw: Callable[[Chart], str], about: dict[str, Any], 
                 page.text(words)
             _figures(page, drawn, draw, pair=len(drawn) > 1)
 
+    if view.pooled:
+        page.section("pooled", "Percentiles of all requests", "Percentiles")
+        _pooled(page, view)
     page.section("all", "All metrics", "All")
     _all_metrics(page, view)
     page.section("runs", "All runs", "Runs")
@@ -231,7 +234,7 @@ def _method(page: Page, view: "View", about: dict[str, Any]) -> None:
         "<ul>"
         f"<li>{_replications(view)}</li>"
         "<li>A metric such as <code>ttft.p99</code> is computed within each run; its interval is that of the mean over "
-        "runs, taken to be about normal. It is no percentile of all requests together, which the distributions show."
+        "runs, taken to be about normal. It is no percentile of all requests together: those stand by themselves."
         "</li>"
         "<li>Steps last as long as the timing model says. What it leaves out, such as the network and tokenization, "
         "is in no number here.</li>"
@@ -340,6 +343,31 @@ def _all_metrics(page: Page, view: "View") -> None:
     page.add("</details>")
 
 
+def _pooled(page: Page, view: "View") -> None:
+    confidence = view.experiment.confidence
+    page.text(
+        "Over the requests of all replications together, each as often as it came. The intervals are of a bootstrap, "
+        f"{confidence:.0%}, that draws whole replications again, since requests of one run depend on one another. It "
+        "knows no more than the replications tell: of few, the intervals are too narrow."
+    )
+    help = {metric.name: metric for metric in view.metrics}
+    metrics = list(view.pooled)
+    cells = [
+        [
+            number(row["value"], f"{short(row['value'])} ({span(row['low'], row['high'], sign=False)})")
+            for row in view.pooled[name].iter_rows(named=True)
+        ]
+        for name in metrics
+    ]
+    if len(view.labels) <= SIDE_BY_SIDE:
+        columns, firsts = ["metric", *view.labels], [_metric(help[name]) for name in metrics]
+    else:
+        columns, firsts = ["setting", *(named(help[name]) for name in metrics)], [Cell(each) for each in view.labels]
+        cells = [list(row) for row in zip(*cells, strict=True)]
+    rows = [[first, *row] for first, row in zip(firsts, cells, strict=True)]
+    page.add(table(columns, rows, caption="From `pooled.csv`."))
+
+
 def _difference(metric: "Metric", row: dict[str, Any]) -> list[Cell]:
     kind = kind_of(metric, row["verdict"])
     words = row["verdict"] + {"good": ", better", "bad": ", worse"}.get(kind, "")
@@ -405,6 +433,7 @@ def _files(page: Page, about: dict[str, Any]) -> None:
         ("what the metrics are, and their units", "metrics.csv", again),
         ("means and intervals; bars, curves, Pareto front, waste", "intervals.csv", again),
         ("differences, p values, verdicts", "paired.csv", again),
+        ("percentiles of all requests", "pooled.csv", again),
         ("distributions; quantiles of each run", "samples.parquet, latencies.parquet", about["command"]),
         ("the pool block by block", "charts/blocks.csv", again),
         ("each chart: its numbers and pictures", "charts/NAME.csv, .svg, .png, .pdf", again),

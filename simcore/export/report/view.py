@@ -49,6 +49,7 @@ class View:
         self.by_name = {metric.name: metric for metric in self.metrics}
         self.intervals: dict[str, pl.DataFrame] = {each.name: comparison.intervals(each.name) for each in self.metrics}
         self.paired: dict[str, pl.DataFrame] = {each.name: comparison.paired(each.name) for each in self.metrics}
+        self.pooled: dict[str, pl.DataFrame] = {m.name: comparison.pooled(m) for m in comparison.percentiles()}
 
     @cached_property
     def labels(self) -> list[str]:
