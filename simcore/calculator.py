@@ -14,6 +14,7 @@ from pydantic import ConfigDict, ValidationError
 
 from simcore.errors import InputError
 from simcore.geometry import (
+    MIB,
     activation_bytes,
     block_bytes,
     fitting_block_size,
@@ -30,7 +31,6 @@ from simcore.scenario.hardware import HardwareSection
 from simcore.scenario.model import CacheDtype, Model, ModelSection
 from simcore.schema import shown
 
-MIB = 1 << 20
 BLOCKS = 1024
 """Blocks of a pool whose size neither a person nor a GPU says."""
 FORMATS: tuple[CacheDtype, ...] = ("float32", "float16", "float8", "int4")

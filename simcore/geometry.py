@@ -12,7 +12,7 @@ from simcore.scenario.calibration import Calibration
 from simcore.scenario.model import DTYPE_BYTES, Dtype, Model
 from simcore.scenario.scenario import Scenario
 
-GIB = 1 << 30
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 # What vLLM 0.11 logged on an H100 (8,192 tokens and 1,024 sequences a step):
 # https://github.com/llm-d/llm-d-benchmark/blob/main/config_explorer/empirical-vllm-memory-results.md
@@ -247,7 +247,7 @@ def _derive(scenario: Scenario, model: Model) -> tuple[int, list[Line]]:
 
 def as_binary(amount: int) -> str:
     """Bytes for a person, as in `44.00 MiB`."""
-    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+    for unit, size in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
         if abs(amount) >= size:
             return f"{amount / size:,.2f} {unit}"
     return f"{amount:,} B"

@@ -15,7 +15,7 @@ from app.cli.output import mention, print_json
 from app.cli.paths import path_of
 from simcore.errors import InputError
 from simcore.export.charts import chart_files
-from simcore.geometry import as_binary
+from simcore.geometry import GIB, KIB, MIB, as_binary
 
 if TYPE_CHECKING:
     from engine.labs.attention import Row, Size
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from engine.labs.remedies import Answers, Remedy
     from engine.meter import Clock, Times
 
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 CpuClock = Annotated[
     bool, typer.Option("--cpu-clock", help="Time by what the process worked: for a CPU that others use too.")
 ]

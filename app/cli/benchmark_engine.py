@@ -14,11 +14,11 @@ import typer
 from app.cli.engine import Device, needs_engine
 from app.cli.options import AsJson
 from app.cli.output import mention, print_json
+from simcore.geometry import MIB
 
 if TYPE_CHECKING:
     from engine.benchmark import Clock, Result
 
-MIB = 1 << 20
 CLOCKS: "dict[Clock, str]" = {"wall": "s", "cpu": "CPU s"}
 Row = dict[str, Any]
 

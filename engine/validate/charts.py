@@ -7,8 +7,8 @@ from io import BytesIO
 from matplotlib.figure import Figure
 
 from engine.validate.report import Report
+from simcore.geometry import MIB
 
-MIB = 1 << 20
 THEORY, ALLOCATED, STORED, WASTED = "#111827", "#a855f7", "#22c55e", "#dc2626"
 POINTS = 1500
 """More than can be told apart across a page."""

@@ -29,9 +29,9 @@ from app.desktop.fillgrid import FillGrid
 from app.desktop.pages.base import Context, Page
 from app.desktop.tasks import Task
 from app.jobs.validation import SHIPPED, Begun, Seen, Verdict, Wanted, validate
-from simcore.calculator import MIB, Question, blocks_held, calculate, hardware_of, model_of, reserved_bytes
+from simcore.calculator import Question, blocks_held, calculate, hardware_of, model_of, reserved_bytes
 from simcore.errors import InputError
-from simcore.geometry import block_bytes, sequence_bytes
+from simcore.geometry import MIB, block_bytes, sequence_bytes
 from simcore.scenario import Scenario
 from simcore.scenario.model import Model
 from simcore.scenario.presets import preset_names

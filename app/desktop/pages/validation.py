@@ -30,12 +30,12 @@ from app.desktop.sheet import Sheet
 from app.desktop.tasks import Task
 from app.jobs.validation import SHIPPED, Begun, Seen, Verdict, Wanted, validate
 from simcore.errors import InputError
+from simcore.geometry import MIB
 from simcore.scenario import Scenario
 
 CHOOSE = "Choose a folder ..."
 REQUESTS = 40
 """So many are played at first: enough to see everything, in some ten seconds."""
-MIB = 1 << 20
 MOST_POINTS = 4000
 """Of a scatter; more are thinned out."""
 

@@ -7,13 +7,12 @@ is wrong decides nothing.
 from collections.abc import Callable
 
 from simcore.experiment.published.rows import Row
-from simcore.geometry import attention_workspace, block_bytes, sequence_bytes, token_bytes
+from simcore.geometry import MIB, attention_workspace, block_bytes, sequence_bytes, token_bytes
 from simcore.scenario import Scenario
 from simcore.scenario.hardware import HardwareSection
 from simcore.scenario.model import DTYPE_BYTES, Model, ModelSection
 from simcore.simulation import simulate
 
-MIB = 1 << 20
 TINY_LLAMA = {"preset": "tinyllama-1.1b", "dtype": "float16"}
 
 
