@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -354,7 +355,7 @@ def _pooled(page: Page, view: "View") -> None:
     metrics = list(view.pooled)
     cells = [
         [
-            number(row["value"], f"{short(row['value'])} ({span(row['low'], row['high'], sign=False)})")
+            replace(number(row["value"]), note=span(row["low"], row["high"], sign=False))
             for row in view.pooled[name].iter_rows(named=True)
         ]
         for name in metrics
@@ -365,7 +366,7 @@ def _pooled(page: Page, view: "View") -> None:
         columns, firsts = ["setting", *(named(help[name]) for name in metrics)], [Cell(each) for each in view.labels]
         cells = [list(row) for row in zip(*cells, strict=True)]
     rows = [[first, *row] for first, row in zip(firsts, cells, strict=True)]
-    page.add(table(columns, rows, caption="From `pooled.csv`."))
+    page.add(table(columns, rows, caption="Below each its interval. From `pooled.csv`."))
 
 
 def _difference(metric: "Metric", row: dict[str, Any]) -> list[Cell]:
