@@ -46,7 +46,10 @@ MISSING = "is not installed; pip install -e '.[engine]' in KVScope's folder brin
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to validate, and on what."""
+    """What to validate, and on what.
+
+    On the CPU one thread runs it, and steps take what that thread works: the window beside it is at work too.
+    """
 
     scenario: str
     """as TOML, paths absolute: a scenario's classes are made when policies are known, and cannot be pickled"""
@@ -55,8 +58,6 @@ class Wanted:
     device: str = "cpu"
     dtype: str | None = None
     """as config.json says without one"""
-    threads: int = 0
-    """of torch on the CPU; 0: as many as it takes by itself"""
     times: bool = True
     """measure a calibration first, and predict times with it"""
     keep: bool = False
@@ -116,12 +117,13 @@ def _validate(tell: Callable[[object], None], wanted: Wanted) -> Verdict:
 
     from engine.checkpoint import find, load
     from engine.validate import validate as compare
-    from engine.validate.calibrate import calibrate
+    from engine.validate.calibrate import Clock, calibrate
     from engine.validate.run import prepare
     from simcore.geometry import block_bytes, token_bytes
 
-    if wanted.threads:
-        torch.set_num_threads(wanted.threads)
+    clock: Clock = "cpu" if wanted.device == "cpu" else "wall"
+    if clock == "cpu":
+        torch.set_num_threads(1)
     loaded = load(find(wanted.model), dtype=wanted.dtype, device=wanted.device)
     scenario = Scenario.from_toml(wanted.scenario, Path())
     prepared = prepare(scenario, loaded)
@@ -137,6 +139,7 @@ def _validate(tell: Callable[[object], None], wanted: Wanted) -> Verdict:
             max_rows=scheduler.max_num_seqs,
             max_tokens=scheduler.max_num_batched_tokens,
             max_model_len=prepared.scenario.max_model_len,
+            clock=clock,
         )
     model = prepared.scenario.model.resolve()
     size = prepared.scenario.memory.block_size
@@ -150,7 +153,7 @@ def _validate(tell: Callable[[object], None], wanted: Wanted) -> Verdict:
         )
     )
     teller = _Teller(tell, prepared, loaded)
-    report = compare(prepared, loaded, known, watch=teller.watch)
+    report = compare(prepared, loaded, known, clock=clock, watch=teller.watch)
     teller.send()
     folder = None
     if wanted.keep:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.executor import EngineExecutor, Text
+from engine.meter import frozen_heap
 from engine.models import CausalLM
 from engine.tokens import TokenIds
 from simcore.memory.base import Move, MoveKind
@@ -77,9 +78,10 @@ def calibrate(
     bench = _Bench(model, blocks, block_size, max(case.totals[0] for case in drawn), longest, path, clock)
     bench.time(drawn[0])  # the first steps of a process take longer
     seconds: list[list[float]] = [[] for _ in drawn]
-    for _ in range(ROUNDS):
-        for place in rng.permutation(len(drawn)).tolist():
-            seconds[place].append(bench.time(drawn[place]))
+    with frozen_heap():
+        for _ in range(ROUNDS):
+            for place in rng.permutation(len(drawn)).tolist():
+                seconds[place].append(bench.time(drawn[place]))
     measured = np.array([median(times) for times in seconds])
     fitted = _fit([case.totals for case in drawn], measured)
     device = model.embed.weight.device

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.checkpoint import Checkpoint
 from engine.executor import EngineExecutor, ImpossiblePlan
 from engine.kv_cache import KVCache
-from engine.meter import StorageMeter
+from engine.meter import StorageMeter, frozen_heap
 from engine.models import ModelShape
 from engine.tokens import TokenIds
 from engine.validate.answers import compare_answers
@@ -217,7 +217,8 @@ def validate(
         if moments:
             moments.memory = simulation.memory
         try:
-            real = simulation.run()
+            with frozen_heap():
+                real = simulation.run()
         except ImpossiblePlan as problem:
             row = Row("plans that can be carried out", "equal", 1, 0, "all", float("inf"), 0)
             return Report([*rows, row], [*prepared.notes, str(problem)])

@@ -78,7 +78,10 @@ class Validation(Page):
         self.requests.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
         self.requests.setToolTip("At most so many of the scenario's requests are played: a model is slower than a sum")
         self.times = QCheckBox("Predict times")
-        self.times.setToolTip("Measure single steps first, then predict how long each step of the run takes")
+        self.times.setToolTip(
+            "Measure single steps first, then predict how long each step of the run takes. On the CPU one thread is at "
+            "work, and time is what it works, so that the window beside it does not matter."
+        )
         self.run = QPushButton("Validate")
         self.run.setProperty("role", "primary")
         self.run.clicked.connect(self.toggle)
@@ -133,7 +136,7 @@ class Validation(Page):
         self.bytes_points = self.bytes.scatter("a step", "saved", size=5)
         self.seconds = Chart(
             "Time of each step", "predicted (ms)", "measured (ms)",
-            about="Predicted by a calibration that was measured just before; both axes in powers of ten.",
+            about="Predicted by a calibration that was measured just before; on the CPU in CPU time. Powers of ten.",
             empty="Tick Predict times to see how long each step takes, against a prediction.",
         )  # fmt: skip
         self.seconds.logarithmic(x=True, y=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.attention import DenseAttention
-from engine.meter import CudaMeter, FlopMeter, ProfilerMeter, StorageMeter, Times, timed
+from engine.meter import CudaMeter, FlopMeter, ProfilerMeter, StorageMeter, Times, frozen_heap, timed
 from engine.models import LlamaShape, Rope, build
 from engine.rss import peak_rss
 
@@ -182,3 +182,10 @@ class TestOnCuda:
         timing = timed(lambda: x @ x, device="cuda", repeats=3)
         assert "CUDA events" in timing.tool
         assert 1e-5 < timing.wall.median < 1
+
+
+def test_a_frozen_heap_thaws() -> None:
+    with pytest.raises(RuntimeError), frozen_heap():
+        assert gc.get_freeze_count() > 1000
+        raise RuntimeError
+    assert gc.get_freeze_count() == 0
