@@ -3,6 +3,7 @@
 import gc
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
 
 import pytest
@@ -185,7 +186,7 @@ class TestOnCuda:
 
 
 def test_a_frozen_heap_thaws() -> None:
-    with pytest.raises(RuntimeError), frozen_heap():
+    with suppress(RuntimeError), frozen_heap():
         assert gc.get_freeze_count() > 1000
         raise RuntimeError
     assert gc.get_freeze_count() == 0
