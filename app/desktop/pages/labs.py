@@ -519,6 +519,7 @@ class Labs(Page):
     id = "labs"
     title = "Labs"
     icon = "labs"
+    guide = "attention.md"
     about = (
         "What attention costs in its forms, what a small model looks at, which sizes fit into a GPU, and how cost "
         "grows with tokens and layers. All of it is measured on this machine when you ask, beside what documents say."
