@@ -236,6 +236,7 @@ class MainWindow(QMainWindow):
         page = self.shown
         assert page is not None
         more = f" <a href='{page.guide}'>More</a>" if page.guide in pages() else ""
+        self._about_text.clear()  # the same text again would keep its link in the colour of another theme
         self._about_text.setText(page.about + more)
         self.about.setVisible(settings.flag(f"about/{page.id}", True))
 
@@ -678,6 +679,8 @@ class MainWindow(QMainWindow):
         self.use_theme(names[(names.index(theme.current().name) + 1) % len(names)])
 
     def _dress(self) -> None:
+        if self.shown is not None:
+            self._tell_about()
         self._about_sign.setPixmap(theme.pixmap("help", 18, theme.current().accent, self.devicePixelRatioF()))
         self._about_close.setIcon(theme.icon("close", "muted"))
         wrong = bool(self.document.problems)
