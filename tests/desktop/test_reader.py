@@ -70,7 +70,7 @@ def test_links_lead_on_and_back(book: Reader, qtbot: QtBot, monkeypatch: pytest.
     elsewhere: list[str] = []
     monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: elsewhere.append(url.toString()))
     book.text.anchorClicked.emit(QUrl("https://arxiv.org/abs/2309.06180"))
-    book.text.anchorClicked.emit(QUrl("file:///no/such/page.md"))
+    book.text.anchorClicked.emit(QUrl("no-such-page.md"))
     assert elsewhere == ["https://arxiv.org/abs/2309.06180"]
     assert shown(book) == "attention.md"
 

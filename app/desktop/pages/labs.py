@@ -570,8 +570,8 @@ class ComplexityLab(Lab):
         right.addWidget(self.why)
         row = QHBoxLayout()
         row.setSpacing(14)
-        row.addWidget(self.table, 1)
-        row.addLayout(right, 1)
+        row.addWidget(self.table, 4)
+        row.addLayout(right, 3)
         self.box.addLayout(row, 1)
         self.cells: list[labs.ComplexityCell] = []
 
@@ -585,7 +585,7 @@ class ComplexityLab(Lab):
         for place, cell in enumerate(self.cells):
             exponents = []
             for axis in ("N", "L"):
-                slope, error, last = cell.fits[axis]
+                slope, error, last = (round(each, 2) + 0.0 for each in cell.fits[axis])  # no -0.00
                 exponents += [f"{slope:.2f} ± {error:.2f}", f"{last:.2f}"]
             again = place > 0 and self.cells[place - 1].way == cell.way
             for column, text in enumerate((cell.way, cell.quantity, cell.symbol, *exponents)):
