@@ -43,7 +43,8 @@ def comparison_chart(found: Comparison) -> "Figure":
 
     figure = Figure(figsize=(11, 8), layout="constrained")
     (pattern, memory), (time, blocks) = figure.subplots(2, 2)
-    image = pattern.imshow(found.pattern, cmap="viridis")
+    brightest = float(np.quantile(found.pattern, 0.995))  # one outlier would darken all others
+    image = pattern.imshow(found.pattern, cmap="viridis", vmin=0, vmax=brightest)
     for place in range(found.block, len(found.pattern), found.block):
         pattern.axhline(place - 0.5, color="white", linewidth=0.8)
         pattern.axvline(place - 0.5, color="white", linewidth=0.8)
