@@ -10,6 +10,7 @@ from PySide6.QtGui import (
     QColor,
     QDesktopServices,
     QImage,
+    QKeySequence,
     QPainter,
     QTextBlock,
     QTextBlockFormat,
@@ -161,7 +162,8 @@ class Reader(QDialog):
         self.back, self.forward = QToolButton(), QToolButton()
         for button, name, step in ((self.back, "Back", -1), (self.forward, "Forward", 1)):
             button.setAccessibleName(name)
-            button.setToolTip(name)
+            button.setShortcut("Alt+Left" if step < 0 else "Alt+Right")
+            button.setToolTip(f"{name} ({button.shortcut().toString(QKeySequence.SequenceFormat.NativeText)})")
             button.clicked.connect(lambda _checked=False, step=step: self._step(step))
         self._been: list[QUrl] = []
         self._place = -1

@@ -466,6 +466,7 @@ class MainWindow(QMainWindow):
         self.reader.read(name)
         self.reader.show()
         self.reader.raise_()
+        self.reader.activateWindow()
 
     def tour(self) -> None:
         """Begin the tour."""
