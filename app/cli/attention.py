@@ -1,7 +1,7 @@
 """`kvscope attention`: what attention takes in its forms, where memory ends, and what helps."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,6 +20,7 @@ from simcore.geometry import GIB, KIB, MIB, as_binary
 if TYPE_CHECKING:
     from engine.labs.attention import Row, Size
     from engine.labs.compare import Comparison
+    from engine.labs.pruning import Pruned
     from engine.labs.remedies import Answers, Remedy
     from engine.meter import Clock, Times
 
@@ -358,6 +359,83 @@ def _print_remedies(found: "Sequence[Remedy]", asked: "Sequence[Answers]") -> No
     mention("\nRight answers of a small model that was trained with attention to all tokens:")
     tasks = list(asked[0].right)
     print_table(("", *tasks), [(each.name, *(f"{each.right[task]:.1%}" for task in tasks)) for each in asked])
+
+
+@app.command()
+def prune(
+    model: Annotated[str, typer.Option(metavar="DIR", help="Whose cache is pruned.")] = "small-gqa",
+    keep: Annotated[str, typer.Option(help="Shares of a prompt's tokens that stay.")] = "0.75,0.5,0.25",
+    block_sizes: Annotated[str, typer.Option(help="Tokens of a page.")] = "1,8,16,32",
+    documents: Annotated[int, typer.Option(min=1, max=1000, help="Documents of each task.")] = 8,
+    chart: Annotated[
+        Path | None,
+        typer.Option(parser=path_of, metavar="FILE", help="Draw what stays: .svg or .png, and a .csv beside."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=path_of, metavar="FILE.csv", help="Write what is freed as CSV.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Drop tokens from a small model's cache: how many pages that frees, and how many answers it costs."""
+    keeps, blocks = _shares("--keep", keep), _numbers("--block-sizes", block_sizes, 4096)
+    with needs_engine(), chart_files(chart, out) as files:
+        from engine.checkpoint import find, load
+        from engine.labs import pruning as lab
+        from engine.labs.charts import PRUNED_COLUMNS, pruned_chart, pruned_rows
+
+        with shown("asked") as progress:
+            found = list(
+                lab.prune(load(find(model)), keeps=keeps, blocks=blocks, documents=documents, progress=progress)
+            )
+        files.write(PRUNED_COLUMNS, pruned_rows(found))
+        if chart is not None:
+            files.draw(pruned_chart(found))
+    if as_json:
+        print_json(
+            [
+                {
+                    "way": each.way,
+                    "keep": each.keep,
+                    "freed": {str(block): asdict(freed) for block, freed in each.freed.items()},
+                    "right": each.right,
+                    "divergence": each.divergence,
+                }
+                for each in found
+            ]
+        )
+    else:
+        _print_pruned(found, blocks)
+
+
+def _print_pruned(found: "Sequence[Pruned]", blocks: Sequence[int]) -> None:
+    def lines(cells: "Callable[[Pruned], list[str]]") -> list[list[str]]:
+        """A way's name stands in its first line only."""
+        ways = ["", *(each.way for each in found)]
+        named = ["" if each.way == before else each.way for each, before in zip(found, ways, strict=False)]
+        return [[name, f"{each.keep:.0%}", *cells(each)] for name, each in zip(named, found, strict=True)]
+
+    sizes = [str(block) for block in blocks]
+    mention("Pages that are free, by their tokens: with one block table for all heads, and with one for each head")
+    print_table(
+        ("", "stay", f"one: {sizes[0]}", *sizes[1:], f"each: {sizes[0]}", *sizes[1:]),
+        lines(lambda each: [f"{getattr(each.freed[b], table):.0%}" for table in ("one", "head") for b in blocks]),
+    )
+    mention("with what stays moved together, about as many as were dropped\n")
+    mention("Right answers to questions that come after pruning, and how far the next token's probabilities move:")
+    print_table(
+        ("", "stay", *found[0].right, "nats"),
+        lines(lambda each: [*(f"{share:.1%}" for share in each.right.values()), f"{each.divergence:.2f}"]),
+    )
+
+
+def _shares(option: str, text: str) -> list[float]:
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError:
+        shares = []
+    if not shares or not all(0 < share <= 1 for share in shares):
+        raise InputError(f'{option} must be shares above 0 and up to 1 with commas between them, not "{text}"')
+    return shares
 
 
 def _bytes(limit: float, unit: int) -> int:

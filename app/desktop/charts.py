@@ -250,8 +250,12 @@ class Stack(Series):
 class Bars(Series):
     """A bar for each label, with an interval on it where one is known; several make groups."""
 
-    def __init__(self, chart: "Chart", name: str, colour: Colour | None, place: int) -> None:
+    def __init__(
+        self, chart: "Chart", name: str, colour: Colour | None, place: int, hues: Sequence[Colour] = ()
+    ) -> None:
         super().__init__(chart, name, colour, place)
+        self.hues = hues
+        """of each bar, where they differ"""
         self.labels: tuple[str, ...] = ()
         self.heights: Floats = np.empty(0)
         self.low: Floats | None = None
@@ -303,8 +307,9 @@ class Bars(Series):
         if theme.current().name == "contrast":
             brush.setStyle(_HATCHES[rank % len(_HATCHES)])
         self.item.setOpts(
-            x=x, height=self.heights, width=width * 0.92, brush=brush, pen=pg.mkPen(theme.colour("surface"))
-        )
+            x=x, height=self.heights, width=width * 0.92, brush=brush, pen=pg.mkPen(theme.colour("surface")),
+            brushes=[theme.colour(hue) for hue in self.hues[: len(x)]] or None,
+        )  # fmt: skip
         if self.low is not None and self.high is not None:
             self.errors.setData(
                 x=x,
@@ -562,9 +567,9 @@ class Chart(QFrame):
         """Areas on top of each other, named from the bottom up."""
         return self._add(Stack(self, names, colours, self._place()))
 
-    def bars(self, name: str = "", colour: Colour | None = None) -> Bars:
-        """Bars with labels, and intervals where they are known."""
-        return self._add(Bars(self, name, colour, self._place()))
+    def bars(self, name: str = "", colour: Colour | None = None, hues: Sequence[Colour] = ()) -> Bars:
+        """Bars with labels, and intervals where they are known; `hues`: of each bar, where they differ."""
+        return self._add(Bars(self, name, colour, self._place(), hues))
 
     def scatter(self, name: str = "", colour: Colour | None = None, *, size: int = 7) -> Scatter:
         """Points."""

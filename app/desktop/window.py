@@ -34,6 +34,7 @@ from app.desktop.document import Document, kind_of
 from app.desktop.forms import Form
 from app.desktop.pages import PAGES, Entry
 from app.desktop.pages.base import Context, Page
+from app.desktop.reader import START, Reader, folder, pages
 from app.desktop.tasks import Tasks
 from app.desktop.transport import Session, Transport
 from simcore.errors import InputError
@@ -103,6 +104,7 @@ class MainWindow(QMainWindow):
         self.shown: Page | None = None
         self._own_actions: dict[str, list[str]] = {}
         self.form: Form | None = None
+        self.reader: Reader | None = None
         self._menus: dict[str, QMenu] = {}
         self._running: Scenario | None = None
         """what was last started"""
@@ -215,6 +217,7 @@ class MainWindow(QMainWindow):
         self._about_text = QLabel()
         self._about_text.setWordWrap(True)
         self._about_text.setProperty("role", "muted")
+        self._about_text.linkActivated.connect(self.read)
         self._about_sign = QLabel()
         self._about_close = QToolButton()
         self._about_close.setAutoRaise(True)
@@ -232,7 +235,9 @@ class MainWindow(QMainWindow):
     def _tell_about(self) -> None:
         page = self.shown
         assert page is not None
-        self._about_text.setText(page.about)
+        more = f" <a href='{page.guide}'>More</a>" if page.guide in pages() else ""
+        self._about_text.clear()  # the same text again would keep its link in the colour of another theme
+        self._about_text.setText(page.about + more)
         self.about.setVisible(settings.flag(f"about/{page.id}", True))
 
     def _show_about(self, on: bool) -> None:
@@ -357,6 +362,9 @@ class MainWindow(QMainWindow):
                 "Two sentences on this page.",
                 "help",
             ),
+            Action(
+                "help.read", "Documentation", self.read, ("Shift+F1",), "The ideas, and all that can be done.", "open"
+            ),
             Action("help.tour", "Tour", self.tour, (), "The window in a minute.", "tour"),
         )
         undo = self.document.undo
@@ -427,6 +435,7 @@ class MainWindow(QMainWindow):
         for preset in preset_names("scenarios"):
             about = str(read_preset("scenarios", preset)["description"])
             found.append(Command(f"New: {preset}", partial(self.new, preset), "preset", about))
+        found += [Command(f"Read: {title}", partial(self.read, name), "page") for name, title in pages().items()]
         return found + [
             Command(info.path, partial(self.show_key, info.path), "key", info.help)
             for info in self.document.infos()
@@ -444,6 +453,20 @@ class MainWindow(QMainWindow):
     def shortcuts(self) -> None:
         """Open the sheet of shortcuts."""
         Shortcuts(self, self.actions_).open()
+
+    def read(self, name: str = START) -> None:
+        """Open a page of the documentation, or the one that lists them."""
+        if folder() is None:
+            complain(
+                self, "No documentation", "The pages did not come along; they are in the folder docs of the source."
+            )
+            return
+        if self.reader is None:
+            self.reader = Reader(self)
+        self.reader.read(name)
+        self.reader.show()
+        self.reader.raise_()
+        self.reader.activateWindow()
 
     def tour(self) -> None:
         """Begin the tour."""
@@ -657,6 +680,8 @@ class MainWindow(QMainWindow):
         self.use_theme(names[(names.index(theme.current().name) + 1) % len(names)])
 
     def _dress(self) -> None:
+        if self.shown is not None:
+            self._tell_about()
         self._about_sign.setPixmap(theme.pixmap("help", 18, theme.current().accent, self.devicePixelRatioF()))
         self._about_close.setIcon(theme.icon("close", "muted"))
         wrong = bool(self.document.problems)

@@ -24,8 +24,8 @@ Form = Literal["standard", "paged", "block-local"]
 Meter: TypeAlias = TracemallocMeter | ProfilerMeter | CudaMeter
 
 ITEMSIZE: dict[Backend, int] = {"numpy": 8, "torch": 4}
-FIRST_TOKENS = 20
-"""Of which the attention pattern is kept."""
+FIRST_TOKENS, MOST_SHOWN = 20, 64
+"""At least and at most, of which the attention pattern is kept: enough for two blocks."""
 MOST_BLOCKS = 64
 """Whose memory is measured one by one; of more, so many are picked evenly."""
 REPORTED_PEAKS, REPORTED_SAVED = (0.58, 0.12), 0.787
@@ -178,7 +178,7 @@ def compare(
         differences = _plain(work()) - expected
         error = float(np.linalg.norm(differences) / np.linalg.norm(expected))
         overlaps.append(Overlap(size, float(np.abs(differences).max()), error, data.peak(work)))
-    first = min(tokens, FIRST_TOKENS)
+    first = min(tokens, max(FIRST_TOKENS, min(2 * block, MOST_SHOWN)))
     pattern = _plain(forms.weights(xp, q, k))[:first, :first]
     dtype = "float64" if backend == "numpy" else "float32"
     tool = data.meter().tool
@@ -230,5 +230,5 @@ def _plain(array: Any) -> NDArray[np.float64]:
 def _machine(backend: Backend, device: torch.device) -> str:
     if backend == "numpy":
         return f"NumPy {np.__version__}"
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, threads: {torch.get_num_threads()}"
     return f"torch {torch.__version__}, {name}"

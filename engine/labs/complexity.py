@@ -157,7 +157,7 @@ def complexity(
     for number, (way, axis, _, (tokens, layers)) in enumerate(sizes):
         progress(sum(effort[:number]) / sum(effort), f"{way}, {tokens:,} tokens, {layers} layers")
         points[way][axis].append(run(way, tokens, layers, where, repeats=repeats))
-    name = torch.cuda.get_device_name(where) if where.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name(where) if where.type == "cuda" else f"CPU, threads: {torch.get_num_threads()}"
     clock = "CUDA events" if where.type == "cuda" else "process_time"
     found = Complexity(f"torch {torch.__version__}, {name}", clock, points)
     found.cells.extend(_cells(found))

@@ -17,6 +17,9 @@ from simcore.errors import InputError
 MAX_BYTES = 2**24
 """A larger file is no configuration."""
 
+WIDEST = 100_000_000
+"""Channels of a state-space layer at most, as `state_width` has it."""
+
 PLAIN_MLP = {
     "bloom", "codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj", "mpt", "nemotron",
     "nemotron_h", "opt", "phi", "starcoder2",
@@ -166,12 +169,33 @@ def _read(path: Path) -> _Config:
         if isinstance(values.get(wrapper), dict):
             values = values | values[wrapper]
     values = {name: value for name, value in values.items() if value is not None}
-    if "ssm_cfg" in values:  # Mamba as its authors published it
-        values["model_type"] = "mamba"
+    if "ssm_cfg" in values:
+        values |= _of_mamba_ssm(_Config(path, values))
     config = _Config(path, OMITTED.get(str(values.get("model_type", "")), {}) | values)
     if config.flag("is_encoder_decoder"):
         raise config.error("describes an encoder and a decoder; only decoders are known")
     return config
+
+
+MAMBA_SSM = {
+    "d_state": "state_size", "d_conv": "conv_kernel", "expand": "expand", "headdim": "head_dim", "ngroups": "n_groups",
+}  # fmt: skip
+"""What the authors of Mamba call it, and transformers."""
+
+
+def _of_mamba_ssm(config: _Config) -> dict[str, Any]:
+    """A file of Mamba's authors (https://github.com/state-spaces/mamba), as transformers would have it."""
+    given = config.values["ssm_cfg"]
+    if not isinstance(given, dict):
+        raise config.error(f"ssm_cfg must be an object, not {_short(given)}")
+    if config.values.get("attn_layer_idx"):
+        raise config.error("attn_layer_idx names layers with attention among Mamba's, which cannot be read yet")
+    rounded = config.count("pad_vocab_size_multiple", default=8)
+    found = {"vocab_size": -(-config.count("vocab_size") // rounded) * rounded, "model_type": "mamba"}
+    found["tie_word_embeddings"] = config.flag("tie_embeddings", True)
+    if given.get("layer") == "Mamba2":
+        found |= {"model_type": "mamba2", "head_dim": 64, "n_groups": 1}
+    return found | {name: given[theirs] for theirs, name in MAMBA_SSM.items() if theirs in given}
 
 
 class _Layer(NamedTuple):
@@ -270,23 +294,25 @@ def _attention(config: _Config, hidden_size: int) -> tuple[dict[str, Any], int]:
 
 def _state_space(config: _Config, hidden_size: int) -> tuple[dict[str, int], int]:
     """The shape of a state-space layer, as a group of layers has it, and its parameters."""
-    convolution = config.count("conv_kernel", "mamba_d_conv", default=4)
+    convolution = config.count("conv_kernel", "mamba_d_conv", default=4, most=100_000)
     heads = config.count("mamba_num_heads", "mamba_n_heads", default=0)
-    if config.type == "mamba2":
-        heads = config.count("num_heads", default=128)
     expanded = config.count("expand", "mamba_expand", default=2) * hidden_size
+    if config.type == "mamba2":
+        heads = config.count("num_heads", default=max(expanded // config.count("head_dim", default=64), 1))
     groups = 0
     if not heads:  # Mamba 1: https://arxiv.org/abs/2312.00752
-        state = config.count("state_size", "mamba_d_state", default=16)
+        state = config.count("state_size", "mamba_d_state", default=16, most=1_000_000)
         width = config.count("intermediate_size", default=expanded) if config.type == "mamba" else expanded
         rank = -(-hidden_size // 16)
         parameters = 3 * hidden_size * width + width * (convolution + 2 * rank + 3 * state)
     else:  # Mamba 2: https://arxiv.org/abs/2405.21060
-        state = config.count("ssm_state_size", "mamba_d_state", "state_size", default=128)
-        groups = config.count("n_groups", "mamba_n_groups", default=1)
+        state = config.count("ssm_state_size", "mamba_d_state", "state_size", default=128, most=1_000_000)
+        groups = config.count("n_groups", "mamba_n_groups", default=1, most=100_000)
         width = heads * config.count("mamba_head_dim", "mamba_d_head", "head_dim", default=max(expanded // heads, 1))
         mixed = width + 2 * groups * state
         parameters = hidden_size * (2 * width + mixed + heads) + mixed * convolution
+    if width > WIDEST:
+        raise config.error(f"its state-space layers would have {width:,} channels, and at most {WIDEST:,} are known")
     shape = {"state_size": state, "state_width": width, "state_groups": groups, "conv_kernel": convolution}
     return shape, parameters
 

@@ -1,5 +1,6 @@
 """The Labs page: each lab runs in a process of its own, and shows what it found."""
 
+import re
 from importlib.util import find_spec
 
 import pytest
@@ -7,7 +8,8 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QMessageBox
 from pytestqt.qtbot import QtBot
 
-from app.desktop.pages.labs import FAULTS, Labs
+from app.cli import main
+from app.desktop.pages.labs import FAULTS, IDEAS, Labs
 from app.desktop.window import MainWindow
 from app.jobs import labs
 
@@ -42,13 +44,15 @@ def test_a_model_fills_pages(page: Labs, qtbot: QtBot) -> None:
     page.tabs.setCurrentWidget(page.heads)
     page.heads.count.setValue(4)
     page.toggle()
-    qtbot.waitUntil(lambda: page.heads.task is None, timeout=SOON)
+    qtbot.waitUntil(lambda: "page 2: 3 of 8" in page.heads.text.text(), timeout=SOON)  # the prompt alone
+    qtbot.waitUntil(lambda: page.heads.task is None and not page.heads._clock.isActive(), timeout=SOON)
     result = page.heads.result
     assert result is not None
     assert "page 0: 8 of 8" in page.heads.text.text()
+    assert "page 2: 6 of 8" in page.heads.text.text(), "with what it wrote, but for the last token, which nobody needs"
     assert page.heads.page_bars.heights.sum() == pytest.approx(1)
-    page.heads.layer.setValue(1)
-    page.heads.head.setValue(2)
+    page.heads.layer.setCurrentIndex(0)
+    page.heads.head.setCurrentIndex(1)
     assert (page.heads.heat.matrix == result.weights[0, 1]).all()
 
 
@@ -78,7 +82,10 @@ def test_exponents(page: Labs, qtbot: QtBot) -> None:
     fits = {"N": (2.0, 0.01, 2.0), "L": (1.0, 0.1, 1.0)}
     cell = labs.ComplexityCell("training", "flops", "FLOP", "O(N²L)", fits, ["because"], points)
     page.complexity.found(("a machine", [cell]))
-    assert page.complexity.table.item(0, 3).text() == "2.00 ± 0.01"
+    texts = [page.complexity.table.item(0, column).text() for column in range(8)]
+    assert texts == ["training", "flops", "O(N²L)", "2.00 ± 0.01", "2.00", "1.00 ± 0.10", "1.00", "differs"]
+    assert page.complexity.why.text() == "because"
+    assert [name for name, *_ in page.complexity.chart.key.entries()] == ["N: slope 2.00", "L: slope 1.00"]
     assert page.complexity.fits["N"].y == pytest.approx([4, 16, 64])
 
 
@@ -90,5 +97,31 @@ def test_a_lab_is_cancelled(page: Labs) -> None:
     assert page.complexity.note.text() == "cancelled"
 
 
-def test_what_the_documents_say(page: Labs) -> None:
-    assert page.documents.table.rowCount() == len(FAULTS)
+def test_what_the_documents_say(page: Labs, qtbot: QtBot) -> None:
+    page.tabs.setCurrentWidget(page.documents)
+    table = page.documents.table
+    assert table.rowCount() == len(FAULTS)
+    for row, fault in enumerate(FAULTS):
+        window = page.context.window
+        window.show_page("labs")
+        page.tabs.setCurrentWidget(page.documents)
+        item = table.item(row, 4)
+        table.scrollToItem(item)
+        qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=table.visualItemRect(item).center())
+        assert window.shown is not None
+        if fault.place == "calculator":
+            assert window.shown.id == "calculator"
+        else:
+            assert page.tabs.currentWidget() is getattr(page, fault.place)
+    for _, idea in IDEAS:
+        page.documents.words.linkActivated.emit(f"ideas/{idea}.md")
+        assert page.context.window.reader is not None
+        assert page.context.window.reader.text.source().fileName() == f"{idea}.md"
+
+
+@pytest.mark.parametrize("command", sorted({fault.command for fault in FAULTS}))
+def test_commands_that_show_it_are_there(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = command.partition(" --")[0].split()[1:]
+    assert main([*words, "--help"]) == 0
+    told = capsys.readouterr().out
+    assert all(option in told for option in re.findall(r"--[a-z-]+", command))

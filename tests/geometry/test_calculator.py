@@ -250,6 +250,12 @@ def test_figures_of_the_page_on_states() -> None:
             assert f"{found:.{digits}f}" == figure, (tokens, model.name)
 
 
+def test_state_of_mamba_2_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "ideas" / "state-space.md").read_text(encoding="utf-8")
+    found = calculate(model_of("mamba2"), Question(lengths=(9,)))["paged_memory_mb"]
+    assert f"{found:.2f} MiB in\n64 layers" in page
+
+
 def test_figures_of_the_page_on_fragmentation() -> None:
     rows = rows_of("ideas/fragmentation.md", "block size")
     assert len(rows) == 4

@@ -43,7 +43,10 @@ PARAMETERS = {
     "gpt-oss-20b": (20_914_757_184, 3.61e9 + 201_088 * 2_880),  # the model card leaves the input embedding out
     "deepseek-v3": (671_026_419_200, 37.5e9),
     "mamba-2.8b": (2_768_345_600, None),
+    "mamba2-2.7b": (2_702_599_680, None),
+    "mamba-codestral-7b": (7_285_403_648, None),
     "jamba-v0.1": (51_570_323_328, 12.1e9),
+    "bamba-9b": (9.78e9, None),
     "nemotron-h-8b": (8.1e9, None),
     "falcon-h1-7b": (7.59e9, None),
     "mistral-7b-v0.1": (7_241_732_096, None),
@@ -216,7 +219,9 @@ def test_layers_share_block_tables_as_in_vllm(
     ("name", "size", "windows"),
     [
         ("mamba-2.8b", 64, (STATE,)),
+        ("mamba2-2.7b", 64, (STATE,)),
         ("jamba-v0.1", 4, (0, *[STATE] * 7)),
+        ("bamba-9b", 3, (0, *[STATE] * 10)),
         ("nemotron-h-8b", 4, (0, *[STATE] * 6)),  # of 52 layers 24 have a state, and 24 keep nothing
         ("falcon-h1-7b", 44, (0, STATE)),  # each layer has both
     ],
@@ -243,6 +248,23 @@ def test_a_state_follows_from_its_shape(group: dict[str, Any], elements: int) ->
     layers[0] |= {"state_bytes": 7, "state_width": 9}
     given = ModelSection.model_validate({"layers": 3, "layer_groups": layers}).resolve()
     assert given.state_bytes == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "elements"),  # heads x width x state, and three inputs of the convolution, which has B and C too
+    [
+        ("mamba2-2.7b", 64, 80 * 64 * 128 + 3 * (5_120 + 2 * 128)),
+        ("mamba-codestral-7b", 64, 128 * 64 * 128 + 3 * (8_192 + 2 * 8 * 128)),
+        ("bamba-9b", 29, 128 * 64 * 128 + 3 * (8_192 + 2 * 128)),
+        ("nemotron-h-8b", 24, 128 * 64 * 128 + 3 * (8_192 + 2 * 8 * 128)),
+        ("falcon-h1-7b", 44, 24 * 128 * 256 + 3 * (3_072 + 2 * 256)),
+    ],
+)
+def test_states_of_mamba_2(name: str, layers: int, elements: int, of_config: Any) -> None:
+    model = of_config(CONFIGS[name] | {"torch_dtype": "bfloat16"})
+    assert model.state_bytes == 2 * elements
+    assert state_bytes(model) == 2 * layers * elements
+    assert sequence_bytes(model, 9) - sequence_bytes(model, 8) == token_bytes(model)
 
 
 def test_attention_layers_of_bamba_are_read(of_config: Any) -> None:
@@ -380,3 +402,19 @@ def test_mamba_as_its_authors_published_it(of_config: Any) -> None:
     model = of_config({"d_model": 2560, "n_layer": 64, "vocab_size": 50277, "ssm_cfg": {}, "rms_norm": True})
     assert model.parameters == pytest.approx(2_768_345_600, rel=0.01)
     assert sequence_bytes(model, 10) == 64 * 5_120 * (16 + 3) * 4
+    assert model.vocab_size == 50_280, "rounded up to a multiple of 8"
+    second = {
+        "d_model": 64,
+        "n_layer": 2,
+        "vocab_size": 100,
+        "ssm_cfg": {"layer": "Mamba2", "headdim": 16, "d_state": 8},
+    }
+    assert sequence_bytes(of_config(second), 10) == 4 * 2 * (128 * 8 + 3 * (128 + 2 * 8))
+    second["ssm_cfg"] |= {"expand": 4, "ngroups": 2, "d_conv": 3}
+    assert sequence_bytes(of_config(second), 10) == 4 * 2 * (256 * 8 + 2 * (256 + 4 * 8))
+    with pytest.raises(ValidationError, match="attn_layer_idx names layers with attention among Mamba's"):
+        of_config(second | {"attn_layer_idx": [1]})
+    with pytest.raises(ValidationError, match="ssm_cfg must be an object, not 7"):
+        of_config(second | {"ssm_cfg": 7})
+    with pytest.raises(ValidationError, match="state_size must be a whole number"):
+        of_config(second | {"ssm_cfg": {"d_state": 0}})

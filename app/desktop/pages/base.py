@@ -40,6 +40,8 @@ class Page(QWidget):
     """a name of assets/icons"""
     about: ClassVar[str] = ""
     """what am I looking at, in two sentences"""
+    guide: ClassVar[str] = ""
+    """the page of the documentation that tells more, as in `ideas/paging.md`"""
     inspector: ClassVar[bool] = False
     """whether the inspector, with the scenario's form, stands beside it at first"""
 

@@ -104,6 +104,7 @@ class Calculator(Page):
     id = "calculator"
     title = "Calculator"
     icon = "calculator"
+    guide = "calculator.md"
     about = (
         "What a batch of sequences keeps in memory: reserved for its longest possible length, as before paging, or in "
         "pages as it grows. Move the sliders; every number is the formula below with these numbers put in."

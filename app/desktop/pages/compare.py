@@ -130,6 +130,7 @@ class Compare(Page):
     id = "compare"
     title = "Compare"
     icon = "compare"
+    guide = "experiments.md"
     about = (
         "The scenario runs with each combination of the values on the left, several times, and all of them meet the "
         "same random numbers. Bars have confidence intervals, and a difference is called one only where runs can tell."

@@ -218,6 +218,7 @@ class Home(Page):
     id = "home"
     title = "Home"
     icon = "home"
+    guide = "desktop.md"
     about = (
         "Each card is a server with its workload: the columns are tokens that arrive over time, prompts in blue and "
         "outputs in orange on top. Choose one to look into its memory, or bring a scenario or a trace of your own."

@@ -1,11 +1,13 @@
 """The labs: forms of attention, a small model's heads and pages, where memory ends, how cost grows, what is written."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import (
     QComboBox,
     QFrame,
@@ -16,6 +18,7 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QProgressBar,
     QPushButton,
+    QScrollArea,
     QSpinBox,
     QTabWidget,
     QVBoxLayout,
@@ -34,43 +37,97 @@ from app.jobs import labs
 from app.jobs.validation import SHIPPED
 from simcore.scenario.presets import preset_names
 
+PACE_MS = 90
+"""Between two tokens that a model has written: it is quicker than an eye."""
+WORDS_SHOWN = 40
+"""Tokens that a heatmap has room to name."""
+SLOTS_ACROSS = 8
+"""Of a page, in one line."""
 PROMPT = " In box ba is ko. In box mi is lu. What is in box ba?"
 KIB, MIB = 1 << 10, 1 << 20
 COLOURS = {"standard": "traditional", "paged": "paged", "block-local": "shared"}
+IDEAS = (
+    ("paging", "paging"), ("prefix sharing", "prefix-sharing"), ("GQA to MLA", "gqa-to-mla"), ("pruning", "pruning"),
+    ("state-space models", "state-space"), ("fragmentation", "fragmentation"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Of a document."""
+
+    document: str
+    says: str
+    so: str
+    """what is so, as computed or measured"""
+    command: str
+    """that shows it"""
+    title: str
+    place: str
+    """what to open: a page of the window, or a tab of this one"""
+
+
 FAULTS = (
-    (
-        "000",
-        "Calls attention inside of blocks paged attention, and finds that it saves 78.7 %.",
-        "Block-local attention is another function of its inputs: tokens see their own block alone. Paged attention "
-        "gives what standard attention gives, and saves about as much.",
+    Fault(
+        "000, attention in NumPy",
+        "Lets a block of queries see its own block of keys, calls it paged attention, and saves 78.7 %.",
+        "That is block-local attention: it saves 78.1 %, and is off by 148 % of the answer. Paged attention saves "
+        "79.4 % and gives what standard attention gives, to 1e-15.",
+        "kvscope attention compare",
         "Attention",
+        "attention",
     ),
-    (
-        "001",
+    Fault(
+        "001, a lecture",
         "Eight heads in four groups save 4x.",
-        "Keys and values are kept once a group: eight heads in four groups save 2x. The calculator draws all groups.",
-        "Calculator: Heads",
+        "2x: the factor is the number of heads that share. 4x needs two groups.",
+        "kvscope memory --model llama-2-7b",
+        "Calculator",
+        "calculator",
     ),
-    (
-        "002",
-        "Time doubles for four times the length.",
-        "Its own rows grow 6 to 17 times: scores have length x length elements. See the slopes.",
+    Fault(
+        "001, a lecture",
+        "Checkpointing has 2 forward calls in the text, and 1 in the table.",
+        "2: each layer runs forward again before its backward pass.",
+        "kvscope complexity",
+        "Complexity",
+        "complexity",
+    ),
+    Fault(
+        "002, a benchmark",
+        "Memory grows about 2x for four times the length.",
+        "Its own rows grow 4.1x and then 9.5x to 12.4x; measured here 13.9x to 15.4x. Scores have length x length "
+        "elements.",
+        "kvscope attention benchmark",
         "Training",
+        "training",
     ),
-    (
-        "002",
+    Fault(
+        "002, a benchmark",
         "Backward takes consistently 3 to 4 times as long as forward.",
-        "Its own rows say 1.8 to 7.6 times.",
+        "Its own rows say 1.8 to 7.6 times, 2 of 12 between 3 and 4; measured here 1.5 to 1.8 times.",
+        "kvscope attention benchmark",
         "Training",
+        "training",
     ),
-    (
-        "004",
+    Fault(
+        "003, a note on GPT-2",
+        "A token attends to a subset of the tokens at a time.",
+        "To all pages before it: what is cut into pages is memory, not attention.",
+        "kvscope generate --pages --prompt TEXT",
+        "A model's pages",
+        "heads",
+    ),
+    Fault(
+        "004, a feature",
         "22.00 MB and 87.5 % saved for 2,048 tokens.",
         "Its formula gives 44.00 MiB and 93.75 %; 22.00 MiB and 87.5 % belong to 1,024 tokens.",
+        "kvscope memory --model tinyllama --tokens 128 --max-tokens 2048",
         "Calculator",
+        "calculator",
     ),
 )
-"""Document, what it says, what is so, and where it can be seen."""
+"""What the documents say, and what is so; docs/seed-documents.md has more."""
 
 
 class Lab(QWidget):
@@ -200,7 +257,7 @@ class AttentionLab(Lab):
             about="Lines are blocks: block-local attention sees the squares on the diagonal alone.",
             empty="Which token looks at which.",
         )
-        self.time_bars, self.peak_bars = self.time.bars("", "stored"), self.peak.bars("", "stored")
+        self.time_bars, self.peak_bars = (chart.bars(hues=list(COLOURS.values())) for chart in (self.time, self.peak))
         self.lines = {name: self.blocks.line(name, COLOURS[name]) for name in ("paged", "block-local")}
         self.error_line = self.error.line("block-local", "shared")
         self.heat = self.pattern.heatmap("weight")
@@ -233,8 +290,9 @@ class AttentionLab(Lab):
         for name, line in self.lines.items():
             sizes = [size / KIB for size in by_name[name].blocks]
             line.set(np.arange(1, len(sizes) + 1), sizes)
+            self.blocks.plot.setXRange(0.5, len(sizes) + 0.5, padding=0)
         self.error_line.set(result.overlaps[:, 0], result.overlaps[:, 1])
-        self.heat.set(result.pattern)
+        self.heat.set(result.pattern, (0.0, float(np.quantile(result.pattern, 0.995))))  # one outlier darkens all
         self.marks = _block_lines(self.pattern, self.marks, result.block, len(result.pattern))
         standard, paged, local = (by_name[name] for name in ("standard", "paged", "block-local"))
         self.facts.setText(
@@ -262,9 +320,17 @@ class HeadsLab(Lab):
         self.text.setTextFormat(Qt.TextFormat.RichText)
         self.text.setWordWrap(True)
         self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.layer, self.head = _spin(1, 1, 1), _spin(1, 1, 1)
+        self.written = QScrollArea()
+        self.written.setProperty("role", "clear")
+        self.written.setWidgetResizable(True)
+        self.written.setWidget(self.text)
+        self.written.setAccessibleName("Tokens in their pages")
+        bar = self.written.verticalScrollBar()
+        bar.rangeChanged.connect(lambda _low, high: bar.setValue(high))
+        self.layer, self.head = QComboBox(), QComboBox()
         for box in (self.layer, self.head):
-            box.valueChanged.connect(self._draw)
+            box.setMinimumContentsLength(2)
+            box.currentIndexChanged.connect(self._draw)
         self.pages = Chart("Where the last token looks", "page", "share of attention",
                            about="In the last layer, mean of its heads.",
                            empty="How much of the last token's attention each page gets.")  # fmt: skip
@@ -277,7 +343,6 @@ class HeadsLab(Lab):
             label.setProperty("role", "muted")
             label.setBuddy(box)
             box.setAccessibleName(name)
-            box.lineEdit().setAccessibleName(name)
             box.setToolTip(f"{name} whose weights are drawn")
             self.map.tools(label, box)
         card = QFrame()
@@ -287,7 +352,7 @@ class HeadsLab(Lab):
         heading = QLabel("What it reads and writes")
         heading.setProperty("role", "heading")
         inside.addWidget(heading)
-        inside.addWidget(self.text, 1)
+        inside.addWidget(self.written, 1)
         left = QVBoxLayout()
         left.setSpacing(10)
         left.addWidget(card, 2)
@@ -298,50 +363,84 @@ class HeadsLab(Lab):
         row.addWidget(self.map, 1)
         self.box.addLayout(row, 1)
         self.result: labs.Heads | None = None
+        self._news: list[labs.Said] = []
         self._said: dict[int, list[str]] = {}
+        self._prompt: dict[int, int] = {}
+        """tokens of each page that were read, and not written"""
         self._page = 0
+        self._clock = QTimer(self)
+        self._clock.setInterval(PACE_MS)
+        self._clock.timeout.connect(self._next)
         theme.themes.changed.connect(self._tell)
         self.marks: list[Any] = []
 
     def asked(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        self._said, self.result = {}, None
+        self._news, self._said, self._prompt, self.result = [], {}, {}, None
+        self._page = self.block.value()
         return labs.heads, (self.model.currentText(), self.prompt.text(), self.block.value(), self.count.value())
 
     def told(self, news: object) -> None:
-        if not isinstance(news, labs.Said):
+        if isinstance(news, labs.Said):
+            self._news.append(news)
+            if not self._clock.isActive():
+                self._clock.start()
+
+    def leave(self) -> None:
+        """Nobody looks: all at once."""
+        while self._news:
+            self._next()
+
+    def _next(self) -> None:
+        """What one step read or wrote."""
+        if not self._news:
+            self._clock.stop()
             return
+        news = self._news.pop(0)
+        first = not self._said
         for text, page, _place in news.tokens:
             self._said.setdefault(page, []).append(text)
-        self._page = self.block.value()
+            if first:
+                self._prompt[page] = self._prompt.get(page, 0) + 1
         self._tell()
         self.page_bars.set([str(page) for page in range(len(news.pages))], news.pages)
 
     def _tell(self) -> None:
-        muted = theme.current().muted
         if not self._said:
             return
-        self.text.setText(
-            "<br>".join(
-                f"<span style='color:{muted}'>page {page}: {len(tokens)} of {self._page}</span> &nbsp; "
-                + "".join(tokens).replace("&", "&amp;").replace("<", "&lt;")
-                for page, tokens in self._said.items()
-            )
-        )
+        shown = theme.current()
+        across = min(self._page, SLOTS_ACROSS)
+        rows = []
+        for page, tokens in self._said.items():
+            read = self._prompt.get(page, 0)
+            cells = []
+            for place in range(self._page):
+                text = escape(tokens[place]).replace(" ", "&nbsp;") if place < len(tokens) else "&nbsp;"
+                back = shown.paged if read <= place < len(tokens) else shown.border if place < read else shown.window
+                hue = "#ffffff" if read <= place < len(tokens) else shown.text
+                cells.append(f"<td bgcolor='{back}' style='color:{hue}'>{text}</td>")
+            for first in range(0, self._page, across):
+                told = "" if first else f"page {page}: {len(tokens)} of {self._page}"
+                head = f"<td style='color:{shown.muted}'>{told}&nbsp;&nbsp;</td>"
+                rows.append(f"<tr>{head}{''.join(cells[first : first + across])}</tr>")
+        self.text.setText(f"<table cellspacing='2' cellpadding='3'>{''.join(rows)}</table>")
 
     def found(self, result: labs.Heads) -> None:
-        self.result = result
         layers, heads = result.weights.shape[:2]
-        self.layer.setRange(1, layers)
-        self.head.setRange(1, heads)
-        self.layer.setValue(layers)
+        for box, count in ((self.layer, layers), (self.head, heads)):
+            box.clear()
+            box.addItems([str(number + 1) for number in range(count)])
+        self.result = result
+        self.layer.setCurrentIndex(layers - 1)
         self._draw()
 
     def _draw(self) -> None:
         if self.result is None:
             return
-        weights = self.result.weights[self.layer.value() - 1, self.head.value() - 1]
+        weights = self.result.weights[self.layer.currentIndex(), self.head.currentIndex()]
         self.heat.set(weights, (0.0, float(weights.max())))
         self.marks = _block_lines(self.map, self.marks, self.result.block_size, len(weights))
+        words = [(place + 0.5, text.strip()) for place, text in enumerate(self.result.tokens)]
+        self.map.plot.getAxis("left").setTicks([words] if len(words) <= WORDS_SHOWN else None)
 
 
 class TrainingLab(Lab):
@@ -442,20 +541,37 @@ class ComplexityLab(Lab):
         words.setProperty("role", "muted")
         self.top.addWidget(words)
         self.close_top()
-        self.table = Sheet(("way", "quantity", "symbol", "N", "L", "why it differs"), "Exponents", right=(3, 4))
-        self.table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        self.table.verticalHeader().setMinimumSectionSize(28)
+        self.table = Sheet(
+            ("way", "quantity", "a lecture says", "N", "last", "L", "last", ""), "Exponents", right=range(3, 7)
+        )
+        for column, tip in (
+            (2, "The symbol in a lecture's table"),
+            (3, "The exponent of N through all points, and its standard error"),
+            (4, "The exponent of N between the last two points"),
+            (5, "The exponent of L through all points, and its standard error"),
+            (6, "The exponent of L between the last two points"),
+        ):
+            self.table.explain(column, tip)
         self.table.itemSelectionChanged.connect(self._draw)
         self.chart = Chart("Measured", "N or L", "", about="Both axes in powers: a power law is a straight line.",
                            empty="Press Measure: it takes a minute or two. Each row's points are drawn here, and the "
                            "line whose slope is the exponent.")  # fmt: skip
         self.chart.logarithmic(x=True, y=True)
-        self.points = {axis: self.chart.scatter(axis, hue) for axis, hue in (("N", "stored"), ("L", "internal"))}
-        self.fits = {axis: self.chart.line(f"fit by {axis}", hue) for axis, hue in (("N", "stored"), ("L", "internal"))}
+        self.points = {axis: self.chart.scatter("", hue) for axis, hue in (("N", "stored"), ("L", "internal"))}
+        self.fits = {axis: self.chart.line(axis, hue) for axis, hue in (("N", "stored"), ("L", "internal"))}
+        self.why = QLabel("Where an exponent differs from the symbol, the reason stands here.")
+        self.why.setWordWrap(True)
+        self.why.setMinimumHeight(96)
+        self.why.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.why.setAccessibleName("Why it differs")
+        right = QVBoxLayout()
+        right.setSpacing(10)
+        right.addWidget(self.chart, 1)
+        right.addWidget(self.why)
         row = QHBoxLayout()
-        row.setSpacing(10)
-        row.addWidget(self.table, 3)
-        row.addWidget(self.chart, 2)
+        row.setSpacing(14)
+        row.addWidget(self.table, 4)
+        row.addLayout(right, 3)
         self.box.addLayout(row, 1)
         self.cells: list[labs.ComplexityCell] = []
 
@@ -467,10 +583,14 @@ class ComplexityLab(Lab):
         self.note.setText(machine)
         self.table.setRowCount(len(self.cells))
         for place, cell in enumerate(self.cells):
-            exponents = [f"{cell.fits[axis][0]:.2f} ± {cell.fits[axis][1]:.2f}" for axis in ("N", "L")]
-            texts = (cell.way, cell.quantity, cell.symbol, *exponents, " ".join(cell.why))
-            for column, text in enumerate(texts):
-                self.table.put(place, column, text, "", " ".join(cell.why))
+            exponents = []
+            for axis in ("N", "L"):
+                slope, error, last = (round(each, 2) + 0.0 for each in cell.fits[axis])  # no -0.00
+                exponents += [f"{slope:.2f} ± {error:.2f}", f"{last:.2f}"]
+            again = place > 0 and self.cells[place - 1].way == cell.way
+            for column, text in enumerate((cell.way, cell.quantity, cell.symbol, *exponents)):
+                self.table.put(place, column, text, "muted" if again and not column else "", " ".join(cell.why))
+            self.table.put(place, 7, "differs" if cell.why else "", "warn", " ".join(cell.why))
         self.table.selectRow(0)
 
     def _draw(self) -> None:
@@ -478,39 +598,71 @@ class ComplexityLab(Lab):
         if not 0 <= place < len(self.cells):
             return
         cell = self.cells[place]
-        self.chart.rename(f"{cell.way}: {cell.quantity}")
-        self.chart.label(y=cell.unit)
+        self.why.setText(" ".join(cell.why) or f"As the lecture has it: {cell.symbol}.")
+        unit, scale = (
+            ("MiB at most, besides weights and gradients", MIB) if cell.quantity == "memory" else (cell.unit, 1)
+        )
+        self.chart.label(y=unit)
         for axis, points in cell.points.items():
             x, y = points.T
             there = y > 0
-            self.points[axis].set(x[there], y[there])
+            x, y = x[there], y[there] / scale
+            self.points[axis].set(x, y)
             slope = cell.fits[axis][0]
-            middle = np.exp(np.log(y[there]).mean() - slope * np.log(x[there]).mean()) if there.any() else 0.0
-            self.fits[axis].set(x[there], middle * x[there] ** slope)
+            middle = np.exp(np.log(y).mean() - slope * np.log(x).mean()) if there.any() else 0.0
+            self.fits[axis].name = f"{axis}: slope {slope:.2f}"
+            self.fits[axis].set(x, middle * x**slope)
+        self.chart.key.refresh()
+        self.chart.rename(f"{cell.way}: {cell.quantity}")
 
 
 class Documents(QWidget):
     """What is written, and what is so."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: Context) -> None:
         super().__init__()
-        self.table = Sheet(("document", "it says", "what is so", "see"), "The documents' own faults", stretch=(1, 2))
+        self.context = context
+        columns = ("document", "it says", "what is so", "shown by", "see")
+        self.table = Sheet(columns, "The documents' own faults", stretch=(1, 2))
         self.table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.table.verticalHeader().setMinimumSectionSize(44)
         self.table.setRowCount(len(FAULTS))
-        for place, row in enumerate(FAULTS):
-            for column, text in enumerate(row):
-                self.table.put(place, column, text)
-        words = QLabel(
-            "The labs began with five documents on paged attention. Their numbers are computed or measured here; "
-            "these are the places where they contradict themselves, or what can be measured. docs/ideas has a page for "
-            "each idea behind them: paging, prefix sharing, GQA to MLA, pruning, state-space models, fragmentation."
+        for place, fault in enumerate(FAULTS):
+            command = fault.command.partition(" --")[0]
+            for column, text in enumerate((fault.document, fault.says, fault.so, command)):
+                self.table.put(place, column, text, "", fault.command if column == 3 else "")
+            self.table.put(place, 4, fault.title, "accent", f"Open {fault.title}")
+        self.table.cellActivated.connect(self._open)
+        self.table.cellClicked.connect(lambda row, column: self._open(row) if column == 4 else None)
+        ideas = ", ".join(f"<a href='ideas/{name}.md'>{words}</a>" for words, name in IDEAS)
+        self.words = QLabel()
+        self.words.setWordWrap(True)
+        self.words.linkActivated.connect(context.window.read)
+        self._text = (
+            "The labs began with five documents on paged attention. Their numbers are computed or measured here; these "
+            "are the places where they contradict themselves, or what can be measured, and "
+            "<a href='seed-documents.md'>there are more</a>. The ideas behind them, a page each, for everybody: "
+            f"{ideas}."
         )
-        words.setWordWrap(True)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 10, 0, 0)
         box.setSpacing(10)
-        box.addWidget(words)
+        box.addWidget(self.words)
         box.addWidget(self.table, 1)
+        theme.themes.changed.connect(self._dress)
+        self._dress()
+
+    def _dress(self) -> None:
+        self.words.clear()  # links take the theme's colour when they are written
+        self.words.setText(self._text)
+
+    def _open(self, row: int, _column: int = 0) -> None:
+        page = self.context.window.show_page("labs")
+        place = FAULTS[row].place
+        if isinstance(page, Labs) and isinstance(tab := getattr(page, place, None), Lab):
+            page.tabs.setCurrentWidget(tab)
+        else:
+            self.context.window.show_page(place)
 
 
 class Labs(Page):
@@ -519,6 +671,7 @@ class Labs(Page):
     id = "labs"
     title = "Labs"
     icon = "labs"
+    guide = "attention.md"
     about = (
         "What attention costs in its forms, what a small model looks at, which sizes fit into a GPU, and how cost "
         "grows with tokens and layers. All of it is measured on this machine when you ask, beside what documents say."
@@ -530,7 +683,7 @@ class Labs(Page):
         self.heads = HeadsLab(context)
         self.training = TrainingLab(context)
         self.complexity = ComplexityLab(context)
-        self.documents = Documents()
+        self.documents = Documents(context)
         self.tabs = QTabWidget()
         self.tabs.setAccessibleName("Labs")
         self.tabs.tabBar().setAccessibleName("Labs")
@@ -562,6 +715,10 @@ class Labs(Page):
         if isinstance(shown, Lab):
             shown.toggle()
 
+    def leave(self) -> None:
+        """Nothing moves where nobody looks."""
+        self.heads.leave()
+
     def close_down(self) -> None:
         """End what runs."""
         for lab in self.all:
@@ -585,7 +742,7 @@ def _block_lines(chart: Chart, old: list[Any], block: int, count: int) -> list[A
     for line in old:
         chart.plot.removeItem(line)
     made = []
-    pen = pg.mkPen(theme.colour("text", 0.5), width=1, style=Qt.PenStyle.DotLine)
+    pen = pg.mkPen(theme.colour("#ffffff", 0.8), width=1, style=Qt.PenStyle.DashLine)  # on viridis in every theme
     for place in range(block, count, block):
         for angle in (0, 90):
             line = pg.InfiniteLine(place, angle=angle, pen=pen)

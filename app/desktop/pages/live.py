@@ -134,6 +134,7 @@ class Live(Page):
     id = "live"
     title = "Live"
     icon = "live"
+    guide = "live.md"
     about = (
         "Every square is a block of the KV cache: who holds it, how full it is, what is shared, while requests come "
         "and go. Press Space to run; click a block to see its life; drag the strip at the bottom to go back."

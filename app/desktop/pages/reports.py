@@ -114,6 +114,7 @@ class Reports(Page):
     id = "reports"
     title = "Reports"
     icon = "reports"
+    guide = "reports.md"
     about = (
         "Folders of results, as runs leave them: numbers, what the pool and the queue did, latencies. Everything here "
         "can be exported, and the scenario of a run can be opened again to repeat it."

@@ -46,6 +46,7 @@ class Validation(Page):
     id = "validation"
     title = "Validation"
     icon = "validation"
+    guide = "engine.md"
     about = (
         "A real model runs the very steps that the simulator planned, on tensors, while both tell how much of the "
         "cache is used. Where the lines lie on each other and every check is green, the simulator's numbers are true."

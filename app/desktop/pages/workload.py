@@ -357,6 +357,7 @@ class WorkloadPage(Page):
     id = "workload"
     title = "Workload"
     icon = "workload"
+    guide = "workloads.md"
     about = (
         "The requests that the server gets: on the left how they are drawn or which trace they come from, on the right "
         "what that looks like. Lengths decide how many blocks a request takes, sharing how many of them it finds."

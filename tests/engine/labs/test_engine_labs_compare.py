@@ -62,7 +62,7 @@ def test_memory_falls_by_as_much_as_the_report_has(backend: Backend) -> None:
         assert len(measured.blocks) == 4
         assert max(measured.blocks) == pytest.approx(min(measured.blocks), rel=0.02)  # the same in each block
         assert max(measured.blocks) < measured.peak
-    assert found.pattern.shape == (20, 20)
+    assert found.pattern.shape == (64, 64)
     assert all(measured.timing.wall.median > 0 for measured in found.forms.values())
 
 
@@ -108,10 +108,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     printed = capsys.readouterr().out
     assert "block-local" in printed
     assert "a report with these forms has 0.58 and 0.12 MB, 78.7% less" in printed
-    assert "Attention of the first 20 tokens" in chart.read_text("utf-8") or chart.stat().st_size > 10_000
+    assert "Attention of the first 64 tokens" in chart.read_text("utf-8") or chart.stat().st_size > 10_000
     with (tmp_path / "forms.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert sum(row["plot"] == "pattern" for row in rows) == 400
+    assert sum(row["plot"] == "pattern" for row in rows) == 64 * 64
     assert {row["form"] for row in rows if row["plot"] == "peak"} == {"standard", "paged", "block-local"}
     assert main(["attention", "compare", "--block", "auto", "--memory-limit", "0.1", "--repeats", "1", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
