@@ -57,7 +57,7 @@ def accuracy(
     device = next(model.parameters()).device
     counted = {document.task: [0, 0] for document in questions}
     encoded = encode(tokenizer, questions)
-    _expect_room(model, max(len(one.ids) for one in encoded), max(int(one.ids.max()) for one in encoded))
+    expect_room(model, max(len(one.ids) for one in encoded), max(int(one.ids.max()) for one in encoded))
     for first in range(0, len(encoded), batch):
         part = encoded[first : first + batch]
         counts = [len(one.ids) for one in part]
@@ -73,7 +73,8 @@ def accuracy(
     return {task: Score(asked, good) for task, (asked, good) in counted.items()}
 
 
-def _expect_room(model: CausalLM, tokens: int, largest: int) -> None:
+def expect_room(model: CausalLM, tokens: int, largest: int) -> None:
+    """Raises InputError where a document has more tokens than the model takes, or one with an id that it lacks."""
     shape = model.shape
     if tokens > shape.max_model_len:
         raise InputError(

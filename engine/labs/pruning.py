@@ -18,7 +18,7 @@ from torch.nn.functional import scaled_dot_product_attention as sdpa
 
 from engine.attention.dense import causal
 from engine.checkpoint import Checkpoint
-from engine.labs.accuracy import LONGEST, exam
+from engine.labs.accuracy import LONGEST, exam, expect_room
 from engine.labs.progress import Progress, silent
 from engine.labs.tasks import Document
 from engine.labs.tokenizer import encode
@@ -176,9 +176,10 @@ class Prompt:
     """The context of a document, and what is asked about it afterwards."""
 
     def __init__(self, loaded: Checkpoint, document: Document) -> None:
-        """Reads all of it once, with the whole cache."""
+        """Reads all of it once, with the whole cache. Raises InputError where the model is too small for it."""
         assert loaded.tokenizer is not None
         asked = encode(loaded.tokenizer, [document])[0]
+        expect_room(loaded.model, len(asked.ids), int(asked.ids.max()))
         self.task = document.task
         self.answers = asked.answers
         self.tokens = len(loaded.tokenizer.encode(document.context).ids)

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from engine.labs.accuracy import accuracy
 from engine.labs.charts import pruned_chart
 from engine.labs.pruning import PAGE, RECENT, SINKS, WAYS, Freed, Prompt, Pruned, freed
 from engine.labs.tasks import documents
+from simcore.errors import InputError
 
 PAGE_OF_THE_IDEA = Path(__file__).parents[3] / "docs" / "ideas" / "pruning.md"
 
@@ -123,6 +126,16 @@ def test_with_all_tokens_it_is_the_accuracy_of_the_model(gqa: Checkpoint) -> Non
     everything, *_ = lab.prune(gqa, keeps=[1.0], documents=2)
     assert everything.right == pytest.approx(expected)
     assert everything.freed[16] == Freed(0.0, 0.0, 0.0, 0.0)
+
+
+def test_a_model_that_is_too_small_is_a_sentence(gqa: Checkpoint) -> None:
+    (document,) = documents("recall", [80], 3)
+    small = replace(gqa, model=copy(gqa.model))
+    small.model.shape = replace(gqa.shape, max_model_len=64)
+    with pytest.raises(InputError, match="but the model takes 64"):
+        Prompt(small, document)
+    with pytest.raises(InputError, match="has no tokenizer, so that nothing can be asked"):
+        next(lab.prune(replace(gqa, tokenizer=None)))
 
 
 def rows_of(header: str) -> list[list[str]]:
