@@ -14,6 +14,7 @@ from simcore.export.folder import replacing
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -83,6 +84,16 @@ def canvas(width: float, height: float) -> "Iterator[Figure]":
 
     with rc_context(STYLE):
         yield Figure(figsize=(width, height), layout="constrained")
+
+
+def logarithmic(axes: "Axes", ratio: float) -> None:
+    """A logarithmic x axis with plain numbers; within three decades at 2 and 5 too."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < 1000 else (1,)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def picture(figure: "Figure", kind: str, salt: str = "kvscope") -> bytes:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from simcore.export.charts import MARKERS, OKABE_ITO, canvas
+from simcore.export.charts import MARKERS, OKABE_ITO, canvas, logarithmic
 from simcore.export.report.numbers import share, short, signed, within
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def curves(metric: "Metric", factor: str, lines: "dict[str, pl.DataFrame]", name
         axes.set(xlabel=factor, ylabel=named(metric))
         levels = sorted({level for line in lines.values() for level in line["level"].to_list()})
         if levels[0] > 0 and levels[-1] / levels[0] > 30:
-            _logarithmic(axes, levels[-1] / levels[0])
+            logarithmic(axes, levels[-1] / levels[0])
         axes.set_ylim(0)
         axes.grid()
         if len(lines) > 1:
@@ -247,16 +247,6 @@ def curves(metric: "Metric", factor: str, lines: "dict[str, pl.DataFrame]", name
     )
 
 
-def _logarithmic(axes: "Axes", ratio: float) -> None:
-    """A logarithmic x axis with plain numbers; within three decades at 2 and 5 too."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio < 1000 else (1,)))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
-
-
 def cdf(what: str, samples: "dict[int, tuple[str, pl.DataFrame]]", help: str, source: str) -> Chart:
     """Shares of requests below each value. `samples`: a label, and quantiles as q and value, by setting."""
     with canvas(6.4, 3.8) as figure:
@@ -271,7 +261,7 @@ def cdf(what: str, samples: "dict[int, tuple[str, pl.DataFrame]]", help: str, so
         axes.set(xlabel=f"{what} (s)", ylabel="share of requests", ylim=(0, 1.02))
         above = [value for value in values if value > 0]
         if above and max(above) > 10 * sorted(above)[len(above) // 20]:
-            _logarithmic(axes, max(above) / sorted(above)[len(above) // 50])
+            logarithmic(axes, max(above) / sorted(above)[len(above) // 50])
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.grid()
         if len(samples) > 1:
