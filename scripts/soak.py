@@ -16,7 +16,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 KEYS = [
     "memory.blocks=4001",
-    "workload.arrivals.rate=22.0",  # a little less than can be served: nobody's queue is to grow
+    "workload.arrivals.rate=12.0",  # a little less than can be served: nobody's queue is to grow
     'workload.prompt={ distribution = "lognormal", mean = 300, cv = 0.8, max = 1200 }',
     'workload.output={ distribution = "lognormal", mean = 100, cv = 0.8, max = 400 }',
 ]
