@@ -118,12 +118,12 @@ def verdict(seen: list[tuple[float, int, float, float]], seconds: float) -> int:
         return 1
     first, last = late[0], late[-1]
     told = last[1] - first[1]
-    grown = {"window": last[2] - first[2], "worker": last[3] - first[3]}
+    grown = {name: max(line[at] for line in late) - first[at] for at, name in ((2, "window"), (3, "worker"))}
     most = {name: MOST_MB + size * told / 1e6 for name, size in MOST_BYTES.items()}
     for name, by in grown.items():
         verb = "holds" if by <= most[name] else "GROWS"
         print(
-            f"{name}: {verb}, {by:+.1f} MB of its own in {last[0] - first[0]:.0f} s and {told:,} requests; "
+            f"{name}: {verb}, at most {by:+.1f} MB of its own in {last[0] - first[0]:.0f} s and {told:,} requests; "
             f"{most[name]:.0f} MB are allowed"
         )
     return int(any(by > most[name] for name, by in grown.items()))
