@@ -44,7 +44,7 @@ def main() -> None:
     from PySide6.QtWidgets import QApplication
 
     from app.desktop import settings, theme
-    from app.desktop.application import session_maker
+    from app.desktop.session import make_session
     from app.desktop.window import MainWindow
     from simcore.export.folder import ResultsFolder
     from simcore.scenario import Scenario
@@ -136,7 +136,7 @@ def main() -> None:
         run.parent.mkdir()
         with ResultsFolder(run, "default") as results:
             results.write(simulate(Scenario.preset("default")))
-        window = MainWindow(session_maker())
+        window = MainWindow(make_session)
         sizes = arguments.size or [SIZE]
         window.resize(*sizes[0])
         window.show_page("home")

@@ -4,6 +4,11 @@ A run at full speed is shown in a window, and somebody looks back now and then. 
 minute, and go when it ends. Printed is the memory of both processes that is their own (RssAnon) and that which is
 mapped from files (the rest of RSS), which the system takes back when it needs it. The verdict is on the former: it must
 not grow with the run, once both processes have warmed up. Exit code 1: it does.
+
+What is left of each request that has ended is in the worker one number of 8 bytes, which request each sequence belongs
+to (the results need it, and every plan asks it), and in the window nothing that stays: what it draws of all requests
+(who is in which state, how long the first tokens took) is made anew from the files for each picture, and the memory for
+it is not always given back to the system. All else has its full size from the start, or is in files.
 """
 
 import os
@@ -16,7 +21,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 KEYS = [
     "memory.blocks=4001",
-    "workload.arrivals.rate=22.0",  # a little less than can be served: nobody's queue is to grow
+    "workload.arrivals.rate=12.0",  # a little less than can be served: nobody's queue is to grow
     'workload.prompt={ distribution = "lognormal", mean = 300, cv = 0.8, max = 1200 }',
     'workload.output={ distribution = "lognormal", mean = 100, cv = 0.8, max = 400 }',
 ]
@@ -24,10 +29,10 @@ REQUESTS_PER_S = 2_000
 """more than the worker can do, so that it does not end too soon"""
 WARM = 0.4
 """of the time, until pools, caches and charts are filled"""
-MOST_MB = 20
+MOST_MB = 8
 """that a process may grow by after that, beside what is told of each request"""
-MOST_BYTES = 300
-"""a request that has ended: when it came, what its content is called in the prefix cache"""
+MOST_BYTES = {"window": 60, "worker": 12}
+"""a request that has ended: see above"""
 
 
 def main() -> int:
@@ -113,15 +118,15 @@ def verdict(seen: list[tuple[float, int, float, float]], seconds: float) -> int:
         return 1
     first, last = late[0], late[-1]
     told = last[1] - first[1]
-    most = MOST_MB + MOST_BYTES * told / 1e6
-    grown = {"window": last[2] - first[2], "worker": last[3] - first[3]}
+    grown = {name: max(line[at] for line in late) - first[at] for at, name in ((2, "window"), (3, "worker"))}
+    most = {name: MOST_MB + size * told / 1e6 for name, size in MOST_BYTES.items()}
     for name, by in grown.items():
-        verb = "holds" if by <= most else "GROWS"
+        verb = "holds" if by <= most[name] else "GROWS"
         print(
-            f"{name}: {verb}, {by:+.1f} MB of its own in {last[0] - first[0]:.0f} s and {told:,} requests; "
-            f"{most:.0f} MB are allowed"
+            f"{name}: {verb}, at most {by:+.1f} MB of its own in {last[0] - first[0]:.0f} s and {told:,} requests; "
+            f"{most[name]:.0f} MB are allowed"
         )
-    return int(max(grown.values()) > most)
+    return int(any(by > most[name] for name, by in grown.items()))
 
 
 def memory(process: int) -> tuple[float, float]:

@@ -2,10 +2,10 @@
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -15,9 +15,11 @@ from app.desktop.pages import PAGES
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QWidget
 
-    from app.desktop.transport import Session
+    from app.desktop.window import MainWindow
 
 WRONG_INPUT = 2
+ENDINGS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that ask a program to end."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -82,16 +84,6 @@ def no_screen() -> str:
     return "there is no screen to open a window on; QT_QPA_PLATFORM=offscreen opens one that nobody sees"
 
 
-def session_maker() -> "Callable[[QWidget], Session] | None":
-    """What makes the run of a window; None: this window shows no runs."""
-    if find_spec("app.desktop.session") is None:
-        return None
-    from importlib import import_module
-
-    made: Callable[[QWidget], Session] = import_module("app.desktop.session").make_session
-    return made
-
-
 def tell_of_errors(window: "QWidget") -> None:
     """From now on an error that nobody foresaw is told in a box, and the window goes on."""
     from app.desktop.dialogs import complain
@@ -114,15 +106,17 @@ def tell_of_errors(window: "QWidget") -> None:
 
 
 def _run(file: Path | None, theme_name: str | None, page: str) -> int:
-    import signal
-
     from PySide6.QtCore import Qt, QTimer
     from PySide6.QtGui import QGuiApplication
     from PySide6.QtWidgets import QApplication
 
     from app.desktop import settings, theme
+    from app.desktop.session import make_session
     from app.desktop.window import MainWindow
 
+    heard: list[int] = []  # what is heard while the window is made waits until it can be closed as a whole
+    for number in ENDINGS:
+        signal.signal(number, lambda number, _frame: heard.append(number))
     QGuiApplication.setHighDpiScaleFactorRoundingPolicy(Qt.HighDpiScaleFactorRoundingPolicy.PassThrough)
     app = QApplication(["kvscope"])
     app.setStyle("Fusion")
@@ -130,20 +124,34 @@ def _run(file: Path | None, theme_name: str | None, page: str) -> int:
     theme.themes.use(theme_name or str(settings.settings().value("theme", theme.SYSTEM)))
     app.setWindowIcon(theme.icon("live", "accent"))
     app.styleHints().colorSchemeChanged.connect(lambda _scheme: theme.themes.follow())
-    window = MainWindow(session_maker())
+    window = MainWindow(make_session)
     tell_of_errors(window)
     if theme_name:
         window.use_theme(theme_name)
     window.show_page(page) or window.show_page("home")
     window.show()
     window.activateWindow()  # where no window manager does, keys would go nowhere
-    # Python sees Ctrl+C only when it runs, and this lets it run twice a second.
-    signal.signal(signal.SIGINT, lambda *_: window.close())
+    # Python sees a signal only when it runs, and this lets it run ten times a second.
     waker = QTimer(window)
-    waker.timeout.connect(lambda: None)
-    waker.start(500)
+    waker.timeout.connect(lambda: _obey(window, heard))
+    waker.start(100)
     if file is not None:
         QTimer.singleShot(0, window, lambda: window.open_path(file))
+    elif window.restore_edits():
+        pass  # who works here already needs no tour
     elif not settings.flag("tour"):
         QTimer.singleShot(400, window, window.tour)
     return app.exec()
+
+
+def _obey(window: "MainWindow", heard: list[int]) -> None:
+    """Close the window as the signals that were heard want it: Ctrl+C may ask, the others will not wait."""
+    from PySide6.QtCore import QCoreApplication
+
+    while heard:
+        number = heard.pop()
+        if number == signal.SIGINT:
+            window.close()
+        else:
+            window.end()
+            QCoreApplication.exit(128 + number)

@@ -12,6 +12,11 @@ def settings() -> QSettings:
     return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, "KVScope", "KVScope")
 
 
+def unsaved() -> Path:
+    """Where edits are kept that there was no time to ask about."""
+    return Path(settings().fileName()).with_name("unsaved.toml")
+
+
 def recent() -> list[Path]:
     """Files and folders that were opened or saved, the last one first; those that are gone are left out."""
     return [path for path in _recent() if path.exists()]

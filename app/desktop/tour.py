@@ -1,4 +1,8 @@
-"""The tour of the first start: a few places of the window, each lit up with a sentence or two."""
+"""The tour of the first start: a few places of the window, each lit up with a sentence or two.
+
+Where nothing runs and nothing was edited, it runs the default scenario while it tells of the blocks, and pauses it to
+tell of one of them. A run of the person's is left alone.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +17,10 @@ from app.desktop import settings, theme
 if TYPE_CHECKING:
     from app.desktop.window import MainWindow
 
+_KEYS = (Qt.Key.Key_Escape, Qt.Key.Key_Right, Qt.Key.Key_Left, Qt.Key.Key_Return, Qt.Key.Key_Enter)
+SPEED = "3x"
+"""of the tour's own run: the first block is shared after half a second, and evicted after two; it lasts 50 s"""
+
 
 @dataclass(frozen=True, slots=True)
 class Stop:
@@ -24,6 +32,8 @@ class Stop:
     """what is lit up"""
     page: str = ""
     """what is shown meanwhile; empty: what was shown before"""
+    begin: Callable[["Tour"], None] | None = None
+    """what is done there first"""
 
 
 class Tour(QWidget):
@@ -34,6 +44,9 @@ class Tour(QWidget):
         self.window_ = window
         self.stops = _stops(window)
         self.number = 0
+        self.runs = False
+        """the run is the tour's own"""
+        self._speed = 0  # that the person had chosen
         self._again = QTimer(self)
         self._again.setSingleShot(True)
         self._again.timeout.connect(self._place)
@@ -79,6 +92,7 @@ class Tour(QWidget):
     def end(self) -> None:
         """It is over, and does not come by itself again."""
         settings.set_flag("tour", True)
+        self._rest()
         self.window_.removeEventFilter(self)
         self.hide()
         self.deleteLater()
@@ -100,12 +114,56 @@ class Tour(QWidget):
         self.setAccessibleDescription(f"{stop.title}. {stop.text}")
         if stop.page:
             self.window_.show_page(stop.page)
-            self.raise_()
+        if stop.begin is not None:
+            stop.begin(self)
+        self.raise_()
         self.bubble.adjustSize()
         self.bubble.move(self._beside(self._lit()))
         self._again.start()  # a page that is new has no sizes yet
         self.onward.setFocus(Qt.FocusReason.OtherFocusReason)
         self.update()
+
+    def run(self) -> None:
+        """Run the default scenario, if that is what is there and nothing runs."""
+        window = self.window_
+        session, transport, document = window.session, window.transport, window.document
+        if session is not None and self.runs and session.state == "paused":
+            session.run()
+        if session is None or transport is None or session.state != "idle":
+            return
+        if document.preset != "default" or not (document.saved and document.valid):
+            return
+        self.runs, self._speed = True, transport.speed.currentIndex()
+        transport.speed.setCurrentText(SPEED)
+        window.begin()
+
+    def _rest(self) -> None:
+        """Pause the tour's own run, and give the person's speed back."""
+        session, transport = self.window_.session, self.window_.transport
+        if not self.runs or session is None or transport is None:
+            return
+        self.runs = False
+        if session.state in ("starting", "running"):
+            session.pause()
+        if session.state != "ended":
+            self.window_.say("The run of the tour is paused, on the page Live; Space goes on with it.")
+        transport.speed.setCurrentIndex(self._speed)
+
+    def choose(self) -> None:
+        """Let the tour's own run stand still, and inspect a block."""
+        session = self.window_.session
+        if session is not None and self.runs and session.state in ("starting", "running"):
+            session.pause()
+        self._choose()
+        QTimer.singleShot(200, self, self._choose)  # until it stands still, it has gone on
+
+    def _choose(self) -> None:
+        """Inspect the block that most requests share, if there is one yet."""
+        page = self.window_.pages["live"]
+        state = getattr(page, "state", None)
+        if state is not None and state.refs[1:].any():
+            page.choose_block(int(state.refs[1:].argmax()) + 1)  # type: ignore[attr-defined]
+        page.tabs.setCurrentWidget(page.details)  # type: ignore[attr-defined]
 
     def _place(self) -> None:
         self.bubble.move(self._beside(self._lit()))
@@ -140,6 +198,13 @@ class Tour(QWidget):
         painter.setPen(QPen(theme.colour("accent"), 2))
         painter.drawPath(hole)
         painter.end()
+
+    def event(self, event: QEvent) -> bool:
+        """Its keys are its own, also where the page below has an action for them."""
+        if event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent) and event.key() in _KEYS:
+            event.accept()
+            return True
+        return super().event(event)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         match event.key():
@@ -204,10 +269,19 @@ def _stops(window: "MainWindow") -> list[Stop]:
         for stop in (
             Stop(
                 "Every square is a block",
-                "While the run goes on, blocks fill, are shared and are evicted. A click on one tells who holds it, "
-                "what is in it and what happened to it.",
+                "The default scenario runs while you read this, unless a run of yours is here: blocks fill, are shared "
+                "(a dot) and are evicted. Colours and signs are explained below the grid.",
                 part("live", "views", "0"),
                 "live",
+                Tour.run,
+            ),
+            Stop(
+                "What is in it?",
+                "A click on a block tells who holds it, what prefix it is part of and all that ever happened to it. "
+                "This is one that most requests share.",
+                part("live", "details"),
+                "live",
+                Tour.choose,
             ),
             Stop(
                 "Back in time",

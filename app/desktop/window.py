@@ -4,7 +4,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QPoint, QSize, Qt, QTimer
@@ -39,6 +38,7 @@ from app.desktop.tasks import Tasks
 from app.desktop.transport import Session, Transport
 from simcore.errors import InputError
 from simcore.scenario import Scenario
+from simcore.scenario.load import parse_toml, read_text
 from simcore.scenario.presets import preset_names, read_preset
 
 STATUS_MS = 8000
@@ -136,7 +136,8 @@ class MainWindow(QMainWindow):
         self._make_inspector()
         self._make_status()
         self._make_actions()
-        self._find_pages()
+        for name, entry in PAGES.items():
+            self.add_page(name, entry)
         self.actions_.changed.connect(self._menus_soon)
         self._menu_timer = QTimer(self)
         self._menu_timer.setSingleShot(True)
@@ -151,12 +152,6 @@ class MainWindow(QMainWindow):
         self._restore()
 
     # Pages
-
-    def _find_pages(self) -> None:
-        """Those that are there; a module that is not yet written has no place in the rail."""
-        for name, entry in PAGES.items():
-            if find_spec(entry.module) is not None:
-                self.add_page(name, entry)
 
     def add_page(self, name: str, entry: Entry) -> None:
         """Give a page its place at the end of the rail."""
@@ -271,7 +266,7 @@ class MainWindow(QMainWindow):
 
     def show_key(self, key: str) -> None:
         """Put the cursor into the field of a key: on the page of the workload, or in the inspector."""
-        if key.split(".")[0] == "workload" and "workload" in self.entries:
+        if key.split(".")[0] == "workload":
             page = self.show_page("workload")
             form = getattr(page, "form", None)
         else:
@@ -533,7 +528,7 @@ class MainWindow(QMainWindow):
                     return False
                 self.document.open(path)
                 if self.shown is not None and self.shown.id == "home":
-                    self.show_page("live" if "live" in self.entries else "workload")
+                    self.show_page("live")
                 return True
             case "trace":
                 return self._hand_to(("workload",), path)
@@ -542,7 +537,7 @@ class MainWindow(QMainWindow):
 
     def _hand_to(self, names: tuple[str, ...], path: Path) -> bool:
         for name in names:
-            if name in self.entries and self._page(name).open_path(path):
+            if self._page(name).open_path(path):
                 self.show_page(name)
                 return True
         return False
@@ -717,6 +712,26 @@ class MainWindow(QMainWindow):
             event.acceptProposedAction()
             path = Path(urls[0].toLocalFile())
             QTimer.singleShot(0, self, lambda: self.open_path(path))  # who dragged it need not wait
+
+    def end(self) -> None:
+        """Close without asking, and keep edits that are not saved for the next start."""
+        if not self.document.saved:
+            with suppress(InputError, OSError):
+                settings.unsaved().parent.mkdir(parents=True, exist_ok=True)
+                self.document.save(settings.unsaved())
+        self.document.undo.setClean()  # nobody is there to be asked
+        self.close()
+
+    def restore_edits(self) -> bool:
+        """Take up what was not saved when the program was ended, as one edit that can be undone. False: all was."""
+        try:
+            data = parse_toml(read_text(settings.unsaved()), str(settings.unsaved()))
+        except InputError:
+            return False
+        settings.unsaved().unlink(missing_ok=True)
+        self.document.replace(data, "edits of last time")
+        self.say("The edits that were not saved last time are here again; Ctrl+Z takes them away.")
+        return True
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
         """Ask about edits, end every process, remember the window."""

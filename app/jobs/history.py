@@ -8,6 +8,8 @@ on it takes milliseconds, whichever way one goes. The same holds for a run that 
 "While a step ran" means: after it was planned, before who ended with it let go of its blocks.
 """
 
+import math
+import mmap
 import os
 import weakref
 from bisect import bisect_right
@@ -15,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -336,6 +339,7 @@ class History:
     def __init__(self, facts: Facts, folder: Path | None = None, *, write: bool = False) -> None:
         """Without a `folder` all is kept in memory; with `write` its files are written here. Raises OSError."""
         self.facts = facts
+        self._folder = folder
         self.steps = _table(folder, "steps", STEP_TYPES, write=write)
         """a row a step: `STEP_COLUMNS`, times in ticks; evictions are those so far"""
         self.entries = _table(folder, "entries", ENTRIES, write=write)
@@ -404,12 +408,12 @@ class History:
         number = np.arange(self._noted, self._noted + len(row))
         known = sequence >= 0
         if known.any():
-            self._rows = _room(self._rows, int(sequence.max()) + 1, -1)
+            self._rows = self._room(self._rows, int(sequence.max()) + 1, -1)
             self._rows[sequence[known]] = row[known]
         rows = int(row.max()) + 1
-        self._ends, self._prompts = _room(self._ends, rows, 0), _room(self._prompts, rows, 0)
-        self._came, self._came_as = _room(self._came, rows, -1), _room(self._came_as, rows, 0)
-        self._begun, self._answered = _room(self._begun, rows, -1), _room(self._answered, rows, -1)
+        self._ends, self._prompts = self._room(self._ends, rows, 0), self._room(self._prompts, rows, 0)
+        self._came, self._came_as = self._room(self._came, rows, -1), self._room(self._came_as, rows, 0)
+        self._begun, self._answered = self._room(self._begun, rows, -1), self._room(self._answered, rows, -1)
         came = kind == Kind.ARRIVE
         for column, values in (
             (self._ends, end),
@@ -476,7 +480,7 @@ class History:
         change = taken.astype(np.int64) - (event == Event.FREE)
         change[sequence < 0] = 0
         who = np.maximum(sequence, 0)
-        self._counts = _room(self._counts, int(who.max()) + 1, 0)
+        self._counts = self._room(self._counts, int(who.max()) + 1, 0)
         order = np.argsort(who, kind="stable")
         sorted_who, total = who[order], np.cumsum(change[order])
         starts = np.flatnonzero(np.diff(sorted_who, prepend=-1))
@@ -490,6 +494,19 @@ class History:
         copies = np.flatnonzero(event == Event.COPY)
         place[copies[copies > 0] - 1] -= 1  # the entry before tells that its target was allocated
         return place
+
+    def _room(self, array: Numbers, needed: int, fill: int) -> Numbers:
+        """The array, or a longer one with the same beginning: in a file that has no name, where there is a folder."""
+        if needed <= len(array):
+            return array
+        rest = np.full(max(2 * len(array), needed) - len(array), fill, array.dtype)
+        if self._folder is None:
+            return np.concatenate([array, rest])
+        with TemporaryFile(dir=self._folder) as file:
+            file.write(array.tobytes())
+            file.write(rest.tobytes())  # written, not only asked for: a full disk is an error here, and later a crash
+            file.flush()
+            return np.frombuffer(mmap.mmap(file.fileno(), array.nbytes + rest.nbytes), array.dtype)
 
     def row_of(self, sequence: int) -> int:
         """The row of a sequence's request; -1: it is not known."""
@@ -696,20 +713,19 @@ class History:
 
     def step_at(self, seconds: float) -> int:
         """The last step that had begun by then, or the first one."""
-        place = int(np.searchsorted(self.steps["t"], seconds * TICKS_PER_SECOND, "right")) - 1
+        ticks = seconds * TICKS_PER_SECOND
+        ticks = int(ticks + math.ulp(ticks))  # as whole as the column, which would be copied otherwise
+        place = int(np.searchsorted(self.steps["t"], ticks, "right")) - 1
         return min(max(place, 0), max(len(self) - 1, 0))
 
-    def latencies(self, step: int) -> dict[str, Numbers]:
-        """Seconds of each request up to a step: `queue`, `ttft`, `e2e`, and the time `at` which each was known.
+    def latencies(self, step: int, name: str) -> Numbers:
+        """[n, 2] seconds: when the `queue`, `ttft` or `e2e` of each request was known, and how long it was.
 
-        Each is two columns: [n, 2] at, seconds.
+        Of all requests up to a step.
         """
-        out: dict[str, Numbers] = {}
-        for name in ("queue", "ttft", "e2e"):
-            known = self._known[name]
-            count = int(np.searchsorted(known["event"], self.steps["events"][step]))
-            out[name] = np.stack([known["at"][:count], known["took"][:count]], axis=1) / TICKS_PER_SECOND
-        return out
+        known = self._known[name]
+        count = int(np.searchsorted(known["event"], self.steps["events"][step]))
+        return np.stack([known["at"][:count], known["took"][:count]], axis=1) / TICKS_PER_SECOND
 
 
 def _first(wanted: Numbers, row: Numbers, step: Numbers, seen: Numbers) -> Numbers:
@@ -725,12 +741,3 @@ def _first(wanted: Numbers, row: Numbers, step: Numbers, seen: Numbers) -> Numbe
 def _table(folder: Path | None, name: str, types: Mapping[str, type], *, write: bool = True) -> Table:
     """In files, which others write unless this does, or in memory."""
     return Columns(types) if folder is None else ColumnFiles(folder, name, types, write=write)
-
-
-def _room(array: Numbers, needed: int, fill: int) -> Numbers:
-    """The array, or a longer one with the same beginning."""
-    if needed <= len(array):
-        return array
-    longer = np.full(max(2 * len(array), needed), fill, array.dtype)
-    longer[: len(array)] = array
-    return longer

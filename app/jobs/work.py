@@ -109,8 +109,10 @@ def _serve(
         last = Message("failed", str(error))
     except MemoryError:
         last = Message("failed", "there is not enough memory for this")
-    except Exception as error:
-        last = Message("failed", f"{type(error).__name__}: {error}")
+    except BaseException as error:  # a policy may raise what is no Exception
+        from simcore.policies.families import blame
+
+        last = Message("failed", blame(error) or f"{type(error).__name__}: {error}")
     with contextlib.suppress(BrokenPipeError):  # the window is gone
         send.send(last)
 

@@ -1,5 +1,6 @@
 """The name of every block's content, so that equal prefixes are found by comparing two integers."""
 
+from array import array
 from collections.abc import Sequence
 
 from simcore.workload.columns import PRIVATE, Workload
@@ -29,13 +30,21 @@ class BlockKeys:
     request's row alone.
 
     Where groups of layers keep blocks of their own, a stem has as many numbers as there are groups.
+
+    Most sources only ever stand behind one prefix: an earlier message of a conversation, a hash of a trace. Their stems
+    are found in two columns as long as there are sources, which are there from the start: a run that goes on needs no
+    more of them. Only what else a source stands behind is kept in a dictionary.
     """
 
     def __init__(self, workload: Workload, block_size: int, groups: int = 1) -> None:
         self._workload = workload
         self._groups = groups
         self._block_size = block_size
-        self._stems: dict[tuple[Key, int, int], int] = {}
+        self._count = 0  # of stems
+        sources = _sources(workload)
+        self._first = array("q", bytes(8 * sources))  # the number of each source's first stem from place 0; 0: none yet
+        self._behind = array("q", bytes(8 * sources))  # the prefix that it stands behind
+        self._stems: dict[tuple[Key, int, int], int] = {}  # all others
 
     def of_all_groups(self, key: Key) -> Key:
         """The key, in group 0, of the tokens that a key names in some group; for what is not private."""
@@ -85,7 +94,16 @@ class BlockKeys:
         return keys
 
     def _stem(self, prefix: Key, source: int, start: int) -> Key:
-        number = self._stems.setdefault((prefix, source, start), len(self._stems) + 1)
+        if start == 0 and 0 <= source < len(self._first):
+            number = self._first[source]
+            if not number:
+                self._count = self._first[source] = number = self._count + 1
+                self._behind[source] = prefix
+            if self._behind[source] == prefix:
+                return number * self._groups << _SHIFT
+        number = self._stems.setdefault((prefix, source, start), self._count + 1)
+        if number > self._count:
+            self._count = number
         return number * self._groups << _SHIFT
 
     def _extend(self, keys: list[Key], stem: Key, begin: int, length: int) -> Key:
@@ -93,3 +111,13 @@ class BlockKeys:
         first = self._block_size - begin % self._block_size
         keys.extend(range(stem + first, stem + length + 1, self._block_size))
         return stem + length
+
+
+def _sources(workload: Workload) -> int:
+    """How many there are, if they are numbered more or less one after the other; else 0."""
+    runs, outputs = workload.runs, workload.output_source
+    columns = [] if runs is None else [runs.source]
+    if outputs is not None:
+        columns.append(outputs)
+    most = max((int(column.max(initial=-1)) for column in columns), default=-1) + 1
+    return most if most <= 4 * sum(map(len, columns)) else 0

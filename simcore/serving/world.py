@@ -6,7 +6,8 @@ else falls there is nothing to wait for: the server's own time then runs ahead o
 """
 
 import math
-from collections import defaultdict, deque
+from array import array
+from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from typing import Protocol
 
@@ -186,12 +187,14 @@ class World:
     ) -> None:
         self._env = simpy.Environment(initial_time=0)
         self._workload = workload
-        self._followers: dict[int, list[int]] = defaultdict(list)
         rows: Iterable[int] = range(len(workload))
+        self._followers: array[int] | None = None
         if workload.after is not None:
-            rows = np.flatnonzero(workload.after == OPEN).tolist()
-            for row in np.flatnonzero(workload.after != OPEN).tolist():
-                self._followers[int(workload.after[row])].append(row)
+            rows = array("q", np.flatnonzero(workload.after == OPEN).tobytes())
+            order = np.argsort(workload.after, kind="stable")
+            first = np.searchsorted(workload.after[order], np.arange(len(workload) + 1))
+            self._followers = array("q", order.tobytes())  # who waits, in the order of the rows that they wait for
+            self._first_follower = array("q", first.tobytes())  # and where those begin who wait for each row
         self.server = Server(self._env, scheduler, executor, observers, self._ended, max_steps, depth)
         self._env.process(self._arrivals(rows))
 
@@ -227,8 +230,10 @@ class World:
 
     def _wake_followers(self, row: int) -> None:
         """What waits for the end of a request, served or refused, arrives its own delay later."""
-        for follower in self._followers.pop(row, ()):
-            self._env.process(self._follow(follower))
+        if self._followers is not None:
+            first, end = self._first_follower[row : row + 2]
+            for follower in self._followers[first:end]:
+                self._env.process(self._follow(follower))
 
     def _follow(self, row: int) -> Events:
         yield self._env.timeout(to_ticks(self._workload.arrival[row]))

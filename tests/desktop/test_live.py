@@ -16,6 +16,7 @@ from app.desktop.live.colouring import MODES, paint
 from app.desktop.live.grid import BlockGrid
 from app.desktop.pages.live import Live, changed
 from app.desktop.session import LiveSession, make_session
+from app.desktop.tour import Tour
 from app.desktop.window import MainWindow
 from app.jobs.history import Status
 from app.jobs.saved import NEEDED
@@ -56,6 +57,29 @@ def go_to_the_end(session: LiveSession, qtbot: QtBot) -> None:
     session.set_speed(0.0)
     session.start(Scenario.preset("default", KEYS))
     qtbot.waitUntil(lambda: session.state == "ended", timeout=WAIT_MS)
+
+
+def test_the_tour_shows_blocks_that_fill(window: MainWindow, page: Live, session: LiveSession, qtbot: QtBot) -> None:
+    window.document.start("default")
+    window.tour()
+    tour = window.findChild(Tour)
+    assert tour is not None
+    while not tour.runs:
+        qtbot.keyClick(tour, Qt.Key.Key_Right)
+    qtbot.waitUntil(lambda: page.state is not None and page.state.refs[1:].max() > 1, timeout=WAIT_MS)
+    qtbot.keyClick(tour, Qt.Key.Key_Right)
+    qtbot.waitUntil(lambda: session.state == "paused", timeout=WAIT_MS)
+    qtbot.wait(300)
+    assert page.chosen is not None
+    assert page.chosen[0] == "block"
+    assert page.state is not None
+    assert page.state.refs[page.chosen[1]] == page.state.refs[1:].max()
+    assert f"Block {page.chosen[1]}" in page.details.toPlainText()
+    assert tour.rect().contains(tour.bubble.geometry())
+    qtbot.keyClick(tour, Qt.Key.Key_Left)
+    qtbot.waitUntil(lambda: session.state == "running", timeout=WAIT_MS)
+    qtbot.keyClick(tour, Qt.Key.Key_Escape)
+    qtbot.waitUntil(lambda: session.state == "paused", timeout=WAIT_MS)
 
 
 def test_the_first_minute(window: MainWindow, page: Live, session: LiveSession, qtbot: QtBot) -> None:

@@ -32,9 +32,8 @@ def session_of(window: MainWindow) -> RecordedSession:
     return window.session
 
 
-def test_the_rail_has_the_pages_that_are_there(window: MainWindow, qtbot: QtBot) -> None:
-    assert {"home", "workload", "reports"} <= set(window.entries)
-    assert list(window.rail.buttons) == [name for name in PAGES if name in window.entries]
+def test_the_rail_has_all_pages(window: MainWindow, qtbot: QtBot) -> None:
+    assert list(window.rail.buttons) == list(window.entries) == list(PAGES)
     for number, name in enumerate(window.entries, 1):
         qtbot.keyClick(window, Qt.Key(Qt.Key.Key_0 + number), CTRL)
         page = window.shown
@@ -349,6 +348,41 @@ def test_the_tour_goes_through_the_window(window: MainWindow, qtbot: QtBot) -> N
     assert tour.number == len(tour.stops) - 2
     qtbot.keyClick(tour, Qt.Key.Key_Escape)
     assert settings.flag("tour")
+
+
+def test_the_tour_runs_the_default_scenario_and_pauses_it(window: MainWindow, qtbot: QtBot) -> None:
+    session, transport = session_of(window), window.transport
+    assert transport is not None
+    window.tour()
+    tour = window.findChild(Tour)
+    assert tour is not None
+    while not tour.runs:
+        assert not session.told
+        qtbot.keyClick(tour, Qt.Key.Key_Right)
+    assert session.told == [("speed", 3.0), ("start", "default")]
+    assert window.shown is window.pages["live"]
+    assert tour.onward.hasFocus(), "keys go on with the tour"
+    qtbot.keyClick(tour, Qt.Key.Key_Escape)
+    assert session.state == "paused"
+    assert session.told[2:] == ["pause", ("speed", 1.0)]
+    assert transport.speed.currentText() == "1x"
+
+
+@pytest.mark.parametrize("mine", ["run", "edit"])
+def test_the_tour_leaves_alone_what_is_a_persons(window: MainWindow, qtbot: QtBot, mine: str) -> None:
+    session = session_of(window)
+    if mine == "run":
+        window.begin()
+    else:
+        window.document.set("seed", 77)
+    told = list(session.told)
+    window.tour()
+    tour = window.findChild(Tour)
+    assert tour is not None
+    for _ in range(len(tour.stops)):
+        qtbot.keyClick(tour, Qt.Key.Key_Right)
+    assert settings.flag("tour")
+    assert session.told == told
 
 
 def test_every_chart_of_every_page_is_copied_and_saved(

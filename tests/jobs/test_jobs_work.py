@@ -37,6 +37,10 @@ def stumble(tell: Callable[[Any], None]) -> None:
     raise KeyError("left")
 
 
+def leave(tell: Callable[[Any], None]) -> None:
+    sys.exit("enough")
+
+
 def die(tell: Callable[[Any], None]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -73,7 +77,8 @@ def test_progress_then_the_result() -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "words"), [(refuse, "file.csv, line 3: no"), (stumble, "KeyError"), (die, "SIGKILL")]
+    ("function", "words"),
+    [(refuse, "file.csv, line 3: no"), (stumble, "KeyError"), (leave, "SystemExit: enough"), (die, "SIGKILL")],
 )
 def test_what_goes_wrong_is_a_sentence(function: Callable[..., Any], words: str) -> None:
     (message,) = all_of(Work(function))

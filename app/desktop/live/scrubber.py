@@ -2,7 +2,7 @@
 
 import numpy as np
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
+from PySide6.QtGui import QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from app.desktop import theme
@@ -80,7 +80,7 @@ class Scrubber(QWidget):
             return
         columns = max(int(box.width()), 2)
         t = history.steps["t"]
-        edges = np.linspace(0, t[-1] if t[-1] else 1, columns + 1)
+        edges = np.linspace(0, t[-1] if t[-1] else 1, columns + 1).astype(np.int64)  # floats would copy all of t
         places = np.clip(np.searchsorted(t, edges[:-1], "right") - 1, 0, len(t) - 1)
         pool = history.facts.blocks - 1
         used = history.steps["blocks_used"][places] / pool
@@ -91,8 +91,12 @@ class Scrubber(QWidget):
             points = [QPointF(box.left(), box.bottom()), *map(QPointF, x.tolist(), y.tolist())]
             painter.setBrush(theme.colour(name, alpha))
             painter.drawPolygon(QPolygonF([*points, QPointF(x[-1], box.bottom())]))
-        self._tick(painter, box, history.marks("eviction"), "warn", 4)
-        self._tick(painter, box, history.marks("preemption"), "bad", 8)
+        begins = np.searchsorted(t, edges)
+        begins[-1] = len(t)
+        for kind, name, height in (("eviction", "warn", 4), ("preemption", "bad", 8)):
+            happened = np.diff(np.searchsorted(history.marks(kind), begins)) > 0  # [columns]
+            for column in x[happened].tolist():
+                painter.fillRect(QRectF(column, box.top(), 1, height), theme.colour(name))
         if self.range is not None:
             left, right = self._x(self.range[0]), self._x(self.range[1])
             painter.setBrush(theme.colour("accent", 0.25))
@@ -107,17 +111,6 @@ class Scrubber(QWidget):
         painter.setBrush(hue)
         painter.drawEllipse(QPointF(here, 5), 4, 4)
         painter.end()
-
-    def _tick(self, painter: QPainter, box: QRectF, steps: "np.ndarray", name: str, height: int) -> None:
-        """A stroke for each pixel in which something happened, taller ones for what is worse."""
-        assert self.history is not None
-        if not len(steps):
-            return
-        share = self.history.steps["t"][steps] / max(int(self.history.steps["t"][-1]), 1)
-        pixels = np.unique((box.left() + share * box.width()).astype(np.int64))
-        hue: QColor = theme.colour(name)
-        for x in pixels.tolist():
-            painter.fillRect(QRectF(x, box.top(), 1, height), hue)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         if self.history is None or not len(self.history) or event.button() != Qt.MouseButton.LeftButton:

@@ -1,4 +1,4 @@
-"""The pages of the window, in the order of the rail. One that is not there yet is left out of the rail."""
+"""The pages of the window, in the order of the rail."""
 
 from typing import NamedTuple
 

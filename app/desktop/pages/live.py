@@ -625,7 +625,7 @@ class Live(Page):
             end = other.step_at(history.seconds(last))
             places = np.unique(np.linspace(0, end, min(COLUMNS, end + 1)).astype(np.int64))
             self.memory_other.set(other.steps["t"][places] / (1 << 40), other.steps["tokens_stored"][places])
-        known = history.latencies(last)["ttft"]
+        known = history.latencies(last, "ttft")
         if self.range is not None:
             known = known[known[:, 0] >= history.seconds(first)]
         at, median, late = _percentiles(known)
@@ -679,7 +679,7 @@ class Live(Page):
         preempted = int(history.steps["preemptions"][part].sum())
         lost = f"{_figures(evicted)} / {_figures(preempted)}"
         cards["lost"].show_value(lost, "in the range" if self.range else "so far")
-        known = history.latencies(last)["ttft"]
+        known = history.latencies(last, "ttft")
         if self.range:
             known = known[known[:, 0] >= history.seconds(first)]
         if len(known):
