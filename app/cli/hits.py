@@ -49,7 +49,6 @@ def hits(
     from simcore.policies.admission import ADMISSION
     from simcore.policies.eviction import EVICTION
     from simcore.study import choose, read_stream, study
-    from simcore.study.play import columns_of
 
     policy, admission = named("memory.eviction", policy), named("memory.admission", admission)
     policies, sizes, orders = choose(EVICTION, policy), capacities_of(capacity), orders_of(order)
@@ -68,7 +67,7 @@ def hits(
         if chart is not None:
             files.draw(line_chart(_panels(rows), x=_unit(stream), y="hit ratio", title=trace.name))
     if as_json:
-        print_json([columns_of(row) for row in rows])
+        print_json([{name: getattr(row, name) for name in COLUMNS} for row in rows])
     else:
         _print(rows, stream)
 

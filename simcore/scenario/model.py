@@ -15,6 +15,9 @@ Dtype = Literal["float16", "bfloat16", "float32", "float64", "float8"]
 CacheDtype = Literal["float16", "bfloat16", "float32", "float64", "float8", "int4"]
 DTYPE_BYTES: dict[CacheDtype, int] = {"float8": 1, "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
+_SHORT = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp8": "float8"}
+"""as servers' flags call formats"""
+
 DEFAULT_PRESET = "tinyllama-1.1b"
 
 _COUNTED = {"parameters", "active_parameters", "weight_bytes"}
@@ -281,6 +284,11 @@ class ModelSection(Section):
     @classmethod
     def _canonical(cls, preset: str | None) -> str | None:
         return None if preset is None else str(read_preset("models", preset)["name"])
+
+    @field_validator("dtype", "kv_dtype", mode="before")
+    @classmethod
+    def _spelled_out(cls, dtype: Any) -> Any:
+        return _SHORT.get(dtype, dtype) if isinstance(dtype, str) else dtype
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

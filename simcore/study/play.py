@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from time import process_time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -275,9 +275,3 @@ def _refused(admission: Admission, blocks: list[int], cached: set[int], use: Use
         if not admission.admits(blocks[place], use):
             return {blocks[after] for after in missing[number:]}
     return set()
-
-
-def columns_of(row: Hits) -> dict[str, Any]:
-    """The counts of a row, as JSON has them."""
-    names = ("policy", "capacity", "order", "requests", "object_hits", "prefix_hits")
-    return {name: getattr(row, name) for name in names}

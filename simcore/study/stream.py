@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from simcore.errors import InputError
 from simcore.schema import shown
 from simcore.workload.columns import Floats, Ints, Workload
-from simcore.workload.traces import AUTO, FORMATS, read_trace
+from simcore.workload.traces import AUTO, FORMATS, SESSIONS, read_trace
 from simcore.workload.traces.draft import Scope
 from simcore.workload.traces.files import TraceFile, load
 
@@ -72,6 +72,8 @@ def read_stream(
     """
     if format not in (AUTO, IDS, *FORMATS):
         raise InputError(f"format must be one of {', '.join((AUTO, IDS, *FORMATS))}, not {shown(format)}")
+    if sessions not in SESSIONS:
+        raise InputError(f"sessions must be one of {', '.join(SESSIONS)}, not {shown(sessions)}")
     file = load(path)
     if format == IDS or (format == AUTO and _has_ids(file)):
         return stream_of(_array(file) if file.data.startswith(_NUMPY) else _lines(file))

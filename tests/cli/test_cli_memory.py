@@ -72,6 +72,15 @@ def test_a_format_and_a_config(ask: Ask, tmp_path: Path) -> None:
     assert (row["token_bytes"], row["kv_dtype"]) == (2 * 2 * 2 * 16 * 4, "float32")
 
 
+@pytest.mark.parametrize(
+    ("short", "name"), [("fp32", "float32"), ("fp16", "float16"), ("bf16", "bfloat16"), ("fp8", "float8")]
+)
+def test_formats_by_the_names_of_servers_flags(ask: Ask, short: str, name: str) -> None:
+    rows = [json.loads(ask("--kv-dtype", each, "--json")) for each in (short, name)]
+    assert rows[0] == rows[1]
+    assert rows[0][0]["kv_dtype"] == name
+
+
 def test_tables(ask: Ask) -> None:
     one = ask("--requests", "21x100", "--hardware", "a100", "--max-tokens", "1024")
     for part in ("93.75", "GQA 4 (its own)", "int4", "By request", "and 1 more", "Tensor parallel", "users, paged"):

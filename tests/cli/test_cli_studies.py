@@ -52,13 +52,13 @@ def test_json(folder: Path, said: Said) -> None:
     assert main(["hits", str(TRACES / "mooncake.jsonl"), "--capacity", "1,9", "--order", "forward", "--json"]) == 0
     out, err = said()
     assert err == ""
-    row = {"policy": "lru", "order": "forward", "requests": 3}
+    row = {"policy": "lru", "order": "forward", "requests": 3, "accesses": 6}
     assert json.loads(out) == [
         row | {"capacity": 1, "object_hits": 1, "prefix_hits": 1},
         row | {"capacity": 9, "object_hits": 2, "prefix_hits": 2},
     ]
     assert main(["hits", "ids.gz", "--capacity", "2", "--policy", "lru,fifo", "--json"]) == 0
-    row = {"capacity": 2, "order": "forward", "requests": 3, "object_hits": 1, "prefix_hits": None}
+    row = {"capacity": 2, "order": "forward", "requests": 3, "accesses": 3, "object_hits": 1, "prefix_hits": None}
     assert json.loads(said()[0]) == [{"policy": policy} | row for policy in ("lru", "fifo")]
     assert main(["curve", "ids", "--json"]) == 0
     curve = json.loads(said()[0])
@@ -139,6 +139,7 @@ WRONG = {
     "curve ids --sampled 0": "the share of contents to sample must be above 0 and at most 1, not 0.0",
     "curve ids --sampled 1e-9": "a sample of 1e-09 holds none of 5 accesses; take a larger share",
     "curve ids --order x": 'an order must be one of forward, tail-first, not "x"',
+    "curve ids --sessions x": 'sessions must be one of sequential, stagger60, not "x"',
     "curve none": "none: cannot be read: no such file or directory",
 }
 
