@@ -30,8 +30,8 @@ REQUESTS_PER_S = 2_000
 WARM = 0.4
 """of the time, until pools, caches and charts are filled"""
 MOST_MB = {"window": 16, "worker": 4}
-"""that a process may grow by after that, beside what is told of each request: in the window, arrays of growing size that
-were freed and are kept for the next ones, until they are large enough to be given back"""
+"""that a process may grow by after that, beside what is told of each request: in the window, arrays of growing size
+that were freed and are kept for the next ones, until they are large enough to be given back"""
 MOST_BYTES = {"window": 60, "worker": 12}
 """a request that has ended: see above"""
 
