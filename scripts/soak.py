@@ -29,8 +29,9 @@ REQUESTS_PER_S = 2_000
 """more than the worker can do, so that it does not end too soon"""
 WARM = 0.4
 """of the time, until pools, caches and charts are filled"""
-MOST_MB = 8
-"""that a process may grow by after that, beside what is told of each request"""
+MOST_MB = {"window": 16, "worker": 4}
+"""that a process may grow by after that, beside what is told of each request: in the window, arrays of growing size
+that were freed and are kept for the next ones, until they are large enough to be given back"""
 MOST_BYTES = {"window": 60, "worker": 12}
 """a request that has ended: see above"""
 
@@ -119,7 +120,7 @@ def verdict(seen: list[tuple[float, int, float, float]], seconds: float) -> int:
     first, last = late[0], late[-1]
     told = last[1] - first[1]
     grown = {name: max(line[at] for line in late) - first[at] for at, name in ((2, "window"), (3, "worker"))}
-    most = {name: MOST_MB + size * told / 1e6 for name, size in MOST_BYTES.items()}
+    most = {name: MOST_MB[name] + size * told / 1e6 for name, size in MOST_BYTES.items()}
     for name, by in grown.items():
         verb = "holds" if by <= most[name] else "GROWS"
         print(

@@ -1,5 +1,7 @@
 """Block keys are equal exactly where the tokens up to the block's end are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -77,3 +79,22 @@ def test_a_hash_of_512_tokens_is_32_blocks_of_16() -> None:
     first, second = list(keys.of(0)), list(keys.of(1))
     assert first[:32] == second[:32]
     assert not set(first[32:]) & set(second)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_how_sources_are_numbered_changes_no_key(seed: int) -> None:
+    """Numbers close together are looked up in columns, others in a dictionary; PRIVATE stays what it is."""
+    workload = random_workload(np.random.default_rng(seed))
+    assert workload.runs is not None
+    assert workload.output_source is not None
+    far = replace(
+        workload,
+        runs=replace(workload.runs, source=workload.runs.source * 10**6),
+        output_source=np.where(workload.output_source == PRIVATE, PRIVATE, workload.output_source * 10**6),
+    )
+    for block_size in (1, 3):
+        near_keys, far_keys = BlockKeys(workload, block_size), BlockKeys(far, block_size)
+        assert len(near_keys._first) > 0
+        assert len(far_keys._first) == 0
+        for row in range(len(workload)):
+            assert list(near_keys.of(row)) == list(far_keys.of(row))
