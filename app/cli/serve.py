@@ -40,7 +40,7 @@ def make_api() -> "FastAPI":
     """The HTTP interface. Raises InputError where FastAPI or uvicorn is not installed."""
     try:
         import uvicorn  # noqa: F401
-        from fastapi import FastAPI, HTTPException, Query
+        from fastapi import Depends, FastAPI, HTTPException, Query, Request
         from fastapi.middleware.cors import CORSMiddleware
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "uvicorn", "starlette"):
@@ -52,8 +52,16 @@ def make_api() -> "FastAPI":
     from simcore.geometry import fitting_block_size
     from simcore.scenario.presets import preset_names, read_preset
 
+    def only_known(request: Request) -> None:
+        """A misspelt name is told, since its default would look like an answer."""
+        known = [parameter.name for parameter in request.scope["route"].dependant.query_params]
+        for name in request.query_params:
+            if name not in known:
+                raise HTTPException(422, f"{name} is not known; {', '.join(known) or 'nothing'} can be asked")
+
     api = FastAPI(
         title="KVScope",
+        dependencies=[Depends(only_known)],
         summary="The memory of a KV cache: reserved for the longest sequence, and paged.",
         description="Sizes whose names end in `_mb` are in MiB, 2^20 bytes. The model's numbers, and all that is not "
         "asked here: `kvscope memory --json`.",

@@ -56,6 +56,7 @@ def test_the_documented_parameters(client: TestClient) -> None:
         ("model=gpt9", 'no model preset is called "gpt9"'),
         ("model=/etc/config.json", "no model preset"),
         ("num_heads=3", "32 query heads cannot share 3 KV heads"),
+        ("tokens=256", "tokens is not known; sequence_length, max_seq_len, block_size"),
         ("kv_dtype=int3", 'kv_dtype is "int3", but must be'),
     ],
 )
