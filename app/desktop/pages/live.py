@@ -684,7 +684,7 @@ class Live(Page):
             known = known[known[:, 0] >= history.seconds(first)]
         if len(known):
             median, late = np.percentile(known[:, 1], (50, 99))
-            cards["ttft"].show_value(_seconds(median), f"99 %: {_seconds(late)}; {len(known):,} requests")
+            cards["ttft"].show_value(_seconds(median), f"p99 {_seconds(late)}, {len(known):,} requests")
         else:
             cards["ttft"].show_value("-", "no token yet")
 
