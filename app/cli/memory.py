@@ -55,7 +55,7 @@ def memory(
     count: Annotated[int, typer.Option(min=1, max=65_536, help="GPUs that share the model (tensor parallel).")] = 1,
     utilization: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the GPU's memory to be filled.")] = 0.9,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON list, one object a model, and nothing else.")
+        bool, typer.Option("--json", help="Print JSON and nothing else: an object; of several models a list.")
     ] = False,
 ) -> None:
     """Compare the memory of a KV cache that is reserved for the longest sequences with that of a paged one.
@@ -79,7 +79,7 @@ def memory(
     )
     rows = [calculate(model_of(name.strip(), kv_dtype=kv_dtype), question) for name in model.split(",")]
     if as_json:
-        print_json(rows)
+        print_json(rows if len(rows) > 1 else rows[0])
     else:
         _print(rows)
 

@@ -31,14 +31,14 @@ def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
 
 def test_json_has_the_fields_of_the_document(ask: Ask) -> None:
     asked = ask("--model", "tinyllama", "--tokens", "128", "--max-tokens", "2048", "--json")
-    (row,) = json.loads(asked)
+    row = json.loads(asked)
     assert {field: row[field] for field in FIELDS} == dict(
         zip(FIELDS, [44.0, 2.75, 41.25, 93.75, 1024, 16, 8, 1016, 0.78125, 128], strict=True)
     )
-    assert json.loads(ask("--json")) == [row], "it is the default"
+    assert json.loads(ask("--json")) == row, "it is the default"
 
 
-def test_json_is_a_list_of_models(ask: Ask) -> None:
+def test_json_is_a_list_of_several_models(ask: Ask) -> None:
     rows = json.loads(ask("--model", "tinyllama, mamba,jamba", "--batch", "3", "--hardware", "l4", "--json"))
     assert [(row["model"], row["batch"]) for row in rows] == [
         ("tinyllama-1.1b", 3),
@@ -50,14 +50,14 @@ def test_json_is_a_list_of_models(ask: Ask) -> None:
 
 
 def test_a_mixed_batch_from_a_list_or_a_trace(ask: Ask, tmp_path: Path) -> None:
-    (listed,) = json.loads(ask("--requests", "5, 2x100,7", "--json"))
+    listed = json.loads(ask("--requests", "5, 2x100,7", "--json"))
     assert [each["tokens"] for each in listed["requests"]] == [5, 100, 100, 7]
     lines = [
         {"id": f"r{n}", "arrival": 0, "prompt_len": n, "output_len": t} for n, t in ((4, 1), (9, 91), (60, 40), (5, 2))
     ]
     trace = tmp_path / "trace.jsonl"
     trace.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    (read,) = json.loads(ask("--requests", str(trace), "--json"))
+    read = json.loads(ask("--requests", str(trace), "--json"))
     assert read == listed
 
 
@@ -68,7 +68,7 @@ def test_a_format_and_a_config(ask: Ask, tmp_path: Path) -> None:
     }  # fmt: skip
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config), encoding="utf-8")
-    (row,) = json.loads(ask("--model", str(path), "--kv-dtype", "float32", "--json"))
+    row = json.loads(ask("--model", str(path), "--kv-dtype", "float32", "--json"))
     assert (row["token_bytes"], row["kv_dtype"]) == (2 * 2 * 2 * 16 * 4, "float32")
 
 
@@ -78,7 +78,7 @@ def test_a_format_and_a_config(ask: Ask, tmp_path: Path) -> None:
 def test_formats_by_the_names_of_servers_flags(ask: Ask, short: str, name: str) -> None:
     rows = [json.loads(ask("--kv-dtype", each, "--json")) for each in (short, name)]
     assert rows[0] == rows[1]
-    assert rows[0][0]["kv_dtype"] == name
+    assert rows[0]["kv_dtype"] == name
 
 
 def test_tables(ask: Ask) -> None:
