@@ -4,6 +4,9 @@ import csv
 import json
 import re
 import shlex
+import subprocess
+import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import pytest
 from polars.testing import assert_frame_equal
 from scipy import stats
 
+import app
 from app.cli import main
 from simcore import Comparison, InputError, Scenario, compare
 from simcore.experiment import METRICS
@@ -24,7 +28,7 @@ SMALL = ["workload.requests=40", "memory.blocks=400", "workload.arrivals.rate=4.
 COMMAND = "kvscope compare chat --vary memory.eviction=lru,fifo,random"
 ALWAYS = {
     "report.html", "run.json", "experiment.toml", "scenario.toml", "results.parquet", "results.csv", "metrics.csv",
-    "intervals.csv", "paired.csv", "samples.parquet", "latencies.parquet", "tables.md", "tables.tex",
+    "intervals.csv", "paired.csv", "pooled.csv", "samples.parquet", "latencies.parquet", "tables.md", "tables.tex",
 }  # fmt: skip
 MAGIC = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -360,3 +364,54 @@ def copy_of(folder: Path, place: Path) -> Path:
     import shutil
 
     return Path(shutil.copytree(folder, place / "copy", ignore=shutil.ignore_patterns("charts")))
+
+
+POLICY = '''"""A policy of one's own."""
+
+from dataclasses import dataclass
+
+from simcore.policies.eviction.lru import LRU
+
+
+@dataclass
+class Mine(LRU):
+    """Evict as I like."""
+
+    name = "mine-for-a-report"
+'''
+
+
+def test_a_policy_of_ones_own_goes_with_the_report(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(POLICY, encoding="utf-8")
+    out = tmp_path / "out"
+    words = ["compare", "chat", *(word for each in SMALL for word in ("--set", each)), "--replications", "2"]
+    words += ["--vary", "memory.eviction=lru,mine-for-a-report", "--policy", str(file), "--jobs", "1", "--no-store"]
+    assert main([*words, "--out", str(out)]) == 0
+    file.unlink()  # the folder has its own
+    html = (out / "report.html").read_text(encoding="utf-8")
+    assert "Evict as I like." in html
+    row = next(row for row in rows_of(out / "results.csv") if row["label"] == "mine-for-a-report")
+    (command,) = re.findall(rf"<code>(kvscope simulate scenarios/mine[^<]*--set seed={row['seed']} [^<]*)</code>", html)
+    assert "kvscope report . --policy policies/mine.py" in html
+    summary = json.loads(
+        in_another_process(*shlex.split(unescape(command))[1:], "--json", "--out", "../again", folder=out)
+    )
+    assert summary["ttft"]["p99"] == float(row["ttft.p99"])
+    in_another_process("report", ".", "--policy", "policies/mine.py", "--no-blocks", folder=out)
+    assert (out / "policies" / "mine.py").read_text(encoding="utf-8") == POLICY
+
+
+def in_another_process(*words: str, folder: Path) -> str:
+    """What the command line prints; a process cannot have two files of one policy."""
+    command = [sys.executable, str(Path(app.__file__).parents[1] / "main.py"), *words]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def test_percentiles_of_all_requests_are_there(comparison: Comparison, folder: Path, html: str) -> None:
+    rows = rows_of(folder / "pooled.csv")
+    assert {row["metric"] for row in rows} == {"ttft.p99"}
+    wanted = comparison.pooled("ttft.p99").to_dicts()
+    assert [float(row["value"]) for row in rows] == [row["value"] for row in wanted]
+    assert all(row["low"] <= row["value"] <= row["high"] for row in wanted)
+    assert "Percentiles of all requests together" in html

@@ -33,7 +33,8 @@ posix_only = pytest.mark.skipif(os.name != "posix", reason="signals and limits o
         (span(-0.1234, 0.0456), f"{MINUS}0.123 to +0.046"), (span(None, None), NONE),
         (signed(-0.1234, -0.2, -0.05), f"{MINUS}0.123"), (signed(0.001, -1.0, 1.0), "+0.001"),
         (signed(0.0, 0.0, 0.0), "0"), (signed(3.0), "+3"), (signed(None), NONE),
-        (share(0.1234), "+12.3%"), (share(-0.5), f"{MINUS}50.0%"), (share(-1e-9), "0.0%"), (share(-0.00003), f"{MINUS}0.003%"), (share(float("inf")), NONE),
+        (share(0.1234), "+12.3%"), (share(-0.5), f"{MINUS}50.0%"), (share(-1e-9), "0.0%"),
+        (share(-0.00003), f"{MINUS}0.003%"), (share(float("inf")), NONE),
         (probability(0.0004), "< 0.001"), (probability(0.0312), "0.031"), (probability(None), NONE),
     ],
 )  # fmt: skip

@@ -10,7 +10,7 @@ from simcore.export.report.charts import Chart, named
 from simcore.export.report.numbers import TIMES, chance, short, signed, span, within
 from simcore.export.report.page import Cell, Page, command, facts, number, table
 from simcore.export.report.verdicts import in_all, kind_of, verdict
-from simcore.export.report.view import SIDE_BY_SIDE
+from simcore.export.report.view import SIDE_BY_SIDE, policy_options
 from simcore.geometry import pool_size
 from simcore.policies.families import FAMILIES, discover
 from simcore.scenario.describe import toml_value
@@ -86,6 +86,8 @@ def overview(view: "View", draw: Callable[[Chart], str], about: dict[str, Any], 
             if words:
                 page.text(words)
             _figures(page, drawn, draw, pair=len(drawn) > 1)
+            if id == "distributions":
+                _pooled(page, view)
 
     page.section("all", "All metrics", "All")
     _all_metrics(page, view)
@@ -165,6 +167,35 @@ def _headline(page: Page, view: "View") -> None:
     )
 
 
+def _pooled(page: Page, view: "View") -> None:
+    """Percentiles of all requests together."""
+    if not view.pooled:
+        return
+    page.add("<h3>Percentiles of all requests together</h3>")
+    page.text(
+        "Requests of all replications as one sample, in which long and busy runs weigh more; the tables above have the "
+        "mean of each run's own percentile instead. In brackets the percentile bootstrap's "
+        f"{view.experiment.confidence:.0%} interval, which draws whole replications again: requests of one run depend "
+        "on another."
+    )
+    if 1 < view.experiment.replications < 10:
+        page.text("With fewer than ten replications such an interval is too narrow.")
+    frames = [frame.to_dicts() for frame in view.pooled.values()]
+    columns = ["setting", "requests", *(named(view.by_name[name]) for name in view.pooled)]
+    rows = [
+        [Cell(label), number(frames[0][place]["n"]), *(_interval(frame[place]) for frame in frames)]
+        for place, label in enumerate(view.labels)
+    ]
+    page.add(table(columns, rows, caption="From `pooled.csv`."))
+
+
+def _interval(row: dict[str, Any]) -> Cell:
+    """A value, and the interval behind it if it has any width."""
+    low, high = row["low"], row["high"]
+    around = f" [{span(low, high, sign=False)}]" if low is not None and low < high else ""
+    return number(row["value"], short(row["value"]) + around)
+
+
 def _all(view: "View") -> range:
     return range(len(view.labels))
 
@@ -225,7 +256,7 @@ def _method(page: Page, view: "View", about: dict[str, Any]) -> None:
     page.add("<h3>To repeat it</h3>")
     page.add(command(about["command"]))
     page.text("The same report from the stored runs, without running them again:")
-    page.add(command("kvscope report ."))
+    page.add(command(_again(view)))
     page.add("<h3>What is assumed</h3>")
     page.add(
         "<ul>"
@@ -318,6 +349,11 @@ def _replications(view: "View") -> str:
     )
 
 
+def _again(view: "View") -> str:
+    """What makes the report again, in its folder."""
+    return shlex.join(["kvscope", "report", ".", *policy_options(view.experiment)])
+
+
 def _figures(page: Page, charts: Iterable[Chart], draw: Callable[[Chart], str], *, pair: bool) -> None:
     inner = [page.figure(chart, draw(chart)) for chart in charts]
     page.add(f'<div class="pair">{"".join(inner)}</div>' if pair and len(inner) > 1 else "".join(inner))
@@ -393,18 +429,19 @@ def run_command(view: "View", row: dict[str, Any]) -> str:
     if row["warmup"] is not None and row["warmup"] != setting.scenario.metrics.warmup:
         words += ["--set", f"metrics.warmup={row['warmup']!r}"]
     if view.experiment.policies:
-        words += [word for path in view.experiment.policies for word in ("--policy", str(path))]
+        words += policy_options(view.experiment)
         words += [word for key, level in setting.levels.items() for word in ("--set", f"{key}={toml_value(level)}")]
     return shlex.join(words)
 
 
 def _files(page: Page, view: "View", about: dict[str, Any]) -> None:
-    again = "kvscope report ."
+    again = _again(view)
     rows = [
         ("each run: factors, seed, all metrics", "results.csv, results.parquet", "its row above"),
         ("what the metrics are, and their units", "metrics.csv", again),
         ("means and intervals; bars, curves, Pareto front, waste", "intervals.csv", again),
         ("differences, p values, verdicts", "paired.csv", again),
+        ("percentiles of all requests together", "pooled.csv", again),
         ("distributions; quantiles of each run", "samples.parquet, latencies.parquet", about["command"]),
         ("the pool block by block", "charts/blocks.csv", again),
         ("each chart: its numbers and pictures", "charts/NAME.csv, .svg, .png, .pdf", again),
