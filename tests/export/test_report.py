@@ -276,7 +276,7 @@ def test_runs_that_fail_are_told(tmp_path: Path) -> None:
     assert set(comparison.runs["status"].to_list()) == {"done", "stalled"}
     place = write(comparison, tmp_path / "out", metrics=METRICS_SHOWN[:1])
     text = " ".join(Document((place / "report.html").read_text(encoding="utf-8")).words)
-    assert "2 of 4 runs could not end and are left out: 20, replication 0" in text
+    assert "2 of 4 runs could not end and are left out: 20: it could not go on" in text
 
 
 def test_a_trace_that_is_gone(tmp_path: Path) -> None:

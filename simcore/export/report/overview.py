@@ -9,7 +9,7 @@ from simcore.errors import InputError
 from simcore.export.report.charts import Chart, named
 from simcore.export.report.numbers import TIMES, chance, short, signed, span, within
 from simcore.export.report.page import Cell, Page, command, facts, number, table
-from simcore.export.report.verdicts import in_all, kind_of, verdict
+from simcore.export.report.verdicts import MOST_NAMED, in_all, kind_of, verdict
 from simcore.export.report.view import SIDE_BY_SIDE, policy_options
 from simcore.geometry import pool_size
 from simcore.policies.families import FAMILIES, discover
@@ -25,6 +25,8 @@ EQUAL = (
     "All replications are equal: nothing in these runs is drawn. Each difference is exact for this one load, and there "
     "is nothing to estimate: no interval, no p value and no verdict says what another load would do."
 )
+MOST_ERRORS = 3
+"""Reasons why runs failed that are told; results.csv has all."""
 MOST_RUNS = 400
 """Rows of the table of runs in the page; results.csv has all."""
 
@@ -109,6 +111,9 @@ def _question(view: "View") -> str:
     if view.baseline is not None:
         own = escape(view.labels[view.baseline])
         base = f" Each is compared with the baseline, <b>{own}</b>, on the same requests."
+    elif view.experiment.baseline:
+        own = escape(", ".join(_text(level) for level in view.experiment.baseline.values()))
+        base = f" Each is compared with <b>{own}</b> where all else is its own, on the same requests."
     return f"What changes on <code>{escape(view.experiment.scenario.name)}</code> when {what}?{base}"
 
 
@@ -127,14 +132,16 @@ def _how_to_read(view: "View") -> str:
 def _warn(page: Page, view: "View") -> None:
     runs = view.comparison.runs
     for status, words in (("failed", "failed and are left out"), ("stalled", "could not end and are left out")):
-        rows = list(runs.filter(status=status).iter_rows(named=True))
-        if rows:
-            named = "; ".join(
-                f"{row['label']}, replication {row['replication']}{': ' + row['error'] if row.get('error') else ''}"
-                for row in rows[:5]
-            )
-            more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-            page.add(f'<p class="warn">{len(rows)} of {len(runs)} runs {words}: {escape(named + more)}.</p>')
+        by_error: dict[str, list[str]] = {}
+        for row in runs.filter(status=status).iter_rows(named=True):
+            by_error.setdefault(row["error"] or "", []).append(row["label"])
+        for error, labels in list(by_error.items())[:MOST_ERRORS]:
+            settings = list(dict.fromkeys(labels))
+            more = f" and {len(settings) - MOST_NAMED} more settings" if len(settings) > MOST_NAMED else ""
+            said = f"{'; '.join(settings[:MOST_NAMED])}{more}: {error or 'no reason is known'}"
+            page.add(f'<p class="warn">{len(labels)} of {len(runs)} runs {words}: {escape(said)}.</p>')
+        if len(by_error) > MOST_ERRORS:
+            page.add(f'<p class="warn">{len(by_error) - MOST_ERRORS} other reasons are in results.csv.</p>')
     if view.experiment.replications < 2:
         page.add('<p class="warn">One replication: there are no intervals, and nothing can be told apart.</p>')
     if view.equal:
