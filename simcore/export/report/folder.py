@@ -90,8 +90,9 @@ def _about(
     now = {**about_this_run(PACKAGES), "cores": os.cpu_count()}
     now["command"] = command or shlex.join(["kvscope", "sweep", DESIGN, *policy_options(comparison.experiment)])
     now["metrics"] = list(metrics)
+    now["policies"] = policy_files(comparison.experiment)
     kept = {name: earlier[name] for name in now if isinstance(earlier.get(name), type(now[name]))} if earlier else {}
-    return {"kind": "comparison", **now, **kept}
+    return {"kind": "comparison", **now, **kept, "policies": now["policies"]}
 
 
 def fill(comparison: "Comparison", place: Path, about: dict[str, Any], *, block_maps: bool) -> None:

@@ -442,7 +442,8 @@ def run_command(view: "View", row: dict[str, Any]) -> str:
 
 
 def _files(page: Page, view: "View", about: dict[str, Any]) -> None:
-    again = _again(view)
+    again = "kvscope report ."
+    again += "".join(f" --policy {shlex.quote(name)}" for name in about["policies"])
     rows = [
         ("each run: factors, seed, all metrics", "results.csv, results.parquet", "its row above"),
         ("what the metrics are, and their units", "metrics.csv", again),
