@@ -230,14 +230,13 @@ def print_comparison(comparison: "Comparison", metrics: "list[Metric]", *, paire
         columns = [Column("setting"), *(Column(name, justify="right", no_wrap=True) for name in ("runs", "mean"))]
         if paired:
             columns.append(Column("difference", justify="right", no_wrap=True))
-            columns += [
-                *([Column("to")] if many else []),
-                Column("verdict", no_wrap=True),
-                Column("needed", justify="right"),
-            ]
+            columns += [*([Column("to")] if many else []), Column("verdict")]
         table = Table(*columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
         table.title = f"{metric.name}{unit}: {metric.help.removesuffix('.').lower()}{better}"
         differences = {row["setting"]: row for row in comparison.paired(metric).to_dicts()} if paired else {}
+        if paired:
+            table.columns[-1].no_wrap = True
+            table.add_column("needed", justify="right")
         for row in comparison.intervals(metric).to_dicts():
             cells = [row["label"], str(row["n"]), with_bounds(row["mean"], row["high"])]
             if paired and row["setting"] in differences:
