@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 INCOMPLETE = 3
 """The exit code where some runs have no result; as of a simulation that could not go on."""
+MOST_NAMED = 6
+"""So many settings are named in a warning."""
 USUAL = (
     "throughput.output_tokens_per_s",
     "goodput.requests_per_s",
@@ -227,12 +229,16 @@ def print_comparison(comparison: "Comparison", metrics: "list[Metric]", *, paire
         console.print(f"{metric.name}{unit}: {metric.help.removesuffix('.').lower()}{better}", style="italic")
         table = Table(*columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         differences = {row["setting"]: row for row in comparison.paired(metric).to_dicts()} if paired else {}
+        if paired:
+            table.columns[-1].no_wrap = True
+            table.add_column("needed", justify="right")
         for row in comparison.intervals(metric).to_dicts():
             cells = [row["label"], str(row["n"]), with_bounds(row["mean"], row["high"])]
             if paired and row["setting"] in differences:
                 found = differences[row["setting"]]
                 to = [found["baseline_label"]] if many else []
-                cells += [with_bounds(found["difference"], found["high"], sign="+"), *to, verdict(found)]
+                said = found["verdict"] if found["n"] else "no runs to compare"
+                cells += [with_bounds(found["difference"], found["high"], sign="+"), *to, said, needed(found)]
             elif paired:
                 cells += ["", "", "baseline"] if many else ["", "baseline"]
             table.add_row(*cells)
@@ -242,15 +248,16 @@ def print_comparison(comparison: "Comparison", metrics: "list[Metric]", *, paire
 def print_troubles(comparison: "Comparison") -> bool:
     """Say which runs have no result, or one to beware of; returns whether some have none."""
     runs, incomplete = comparison.runs, False
-    for setting in comparison.experiment.settings:
-        own = runs.filter(runs["setting"] == setting.index)
-        for status in ("stalled", "failed", "done"):
-            some = own.filter((own["status"] == status) & own["error"].is_not_null())
-            if not len(some):
-                continue
-            incomplete |= status != "done"
-            said = f"{len(some)} of {len(own)} runs " + ("" if status == "done" else f"{status} and are left out")
-            mention(f"warning: {setting.label}: {said.rstrip()}: {some['error'][0]}", err=True)
+    told: dict[tuple[str, str], list[str]] = {}
+    for row in runs.filter(runs["error"].is_not_null()).iter_rows(named=True):
+        told.setdefault((row["status"], row["error"]), []).append(row["label"])
+    for (status, error), labels in told.items():
+        incomplete |= status != "done"
+        settings = list(dict.fromkeys(labels))
+        named = "; ".join(settings[:MOST_NAMED])
+        more = f" and {len(settings) - MOST_NAMED} more settings" if len(settings) > MOST_NAMED else ""
+        said = f"{len(labels)} of {len(runs)} runs" + ("" if status == "done" else f" {status} and are left out")
+        mention(f"warning: {named}{more}: {said}: {error}", err=True)
     return incomplete
 
 
@@ -282,10 +289,8 @@ def decimals(value: float) -> int:
     return 0 if not value else max(0, 1 - floor(log10(abs(value)))) if abs(value) > 1e-12 else 12
 
 
-def verdict(row: dict[str, Any]) -> str:
-    """What a paired difference says."""
+def needed(row: dict[str, Any]) -> str:
+    """How many replications would tell a difference of this size."""
     if row["needed"] is None:
-        return str(row["verdict"])
-    if row["needed"] >= 1_000_000:
-        return f"{row['verdict']}, and a million would be too few"
-    return f"{row['verdict']}; {row['needed']:,} would"
+        return ""
+    return "> a million" if row["needed"] >= 1_000_000 else f"{row['needed']:,}"

@@ -11,6 +11,7 @@ import typer
 
 from app.cli.output import mention
 from app.cli.paths import path_of
+from app.cli.policies import Policies, load_policies
 from simcore.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def report(
             parser=path_of, help="Of a comparison: a folder, which gets all its files. Of one run: an HTML file."
         ),
     ] = None,
+    policies: Policies = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there already.")] = False,
     blocks: Annotated[
         bool, typer.Option("--blocks/--no-blocks", help="Play runs again to show their pools block by block.")
@@ -37,18 +39,19 @@ def report(
     from simcore.export.report import is_comparison
 
     if is_comparison(directory):
-        place = _comparison(directory, out, force=force, blocks=blocks)
+        place = _comparison(directory, out, policies or [], force=force, blocks=blocks)
     else:
+        load_policies(policies, [])
         place = _run(directory, out, force=force)
     mention(f"report in {place}")
 
 
-def _comparison(directory: Path, out: Path | None, *, force: bool, blocks: bool) -> Path:
+def _comparison(directory: Path, out: Path | None, policies: list[Path], *, force: bool, blocks: bool) -> Path:
     from simcore.export.report import load, write
     from simcore.export.report.stored import read_json
 
     about = read_json(directory / "run.json")
-    comparison = load(directory)
+    comparison = load(directory, policies)
     again = out is None or out.resolve() == directory.resolve()
     place = directory if out is None else out
     return write(comparison, place, force=force or again, about=about, block_maps=blocks) / "report.html"

@@ -164,11 +164,11 @@ class Comparison:
         return write(self, directory, force=force)
 
     @classmethod
-    def load(cls, directory: str | Path) -> "Comparison":
-        """Read back what `save` wrote. Raises InputError."""
+    def load(cls, directory: str | Path, policies: Sequence[str | Path] = ()) -> "Comparison":
+        """Read back what `save` wrote; `policies`: Python files of policies that it names. Raises InputError."""
         from simcore.experiment.saved import load
 
-        return load(directory)
+        return load(directory, policies)
 
 
 def compare(

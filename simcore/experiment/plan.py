@@ -40,6 +40,10 @@ TOLERANCE = 0.04
 WARMUP = 0.1
 EFFICIENCY = 0.1
 """By how much steps are taken to be quicker or slower, to see what hangs on the model of time."""
+WAITS = ("ttft", "queue", "e2e")
+"""Times in which a wait counts."""
+CLIENTS = ("ttft", "e2e")
+"""Measured by a client, who is further away than the server itself."""
 LOWEST, HIGHEST = 1e-3, 1e5
 _LIMIT = re.compile(r"\s*(\w+)\.(\w+)\s*<=?\s*([0-9.eE+-]+)\s*(s|ms)?\s*")
 
@@ -100,7 +104,8 @@ class Level:
     budget_wait: float
     """share of the waiting in which the step's token budget was used up"""
     computing: float
-    """share of the time in steps that arithmetic held up longer than memory did"""
+    """share of the time in steps that arithmetic held up longer than memory did; of all time that requests waited, if a
+    wait is what breaks"""
     preemptions: int
     rejected: float
     """share of the requests that are too long for the model, or the pool, at any rate"""
@@ -155,7 +160,7 @@ class Plan:
     def limited_by(self) -> str:
         """What stands in the way where the limits break."""
         level = self.broken
-        if self.bound.metric in ("ttft", "queue", "e2e"):
+        if self.bound.metric in WAITS:
             if level.memory_wait > 0.5:
                 return "memory"
             if level.seats_wait > 0.5:
@@ -218,6 +223,8 @@ def plan(
     timing: str = best.timing.model
     if best.timing.calibration is not None:
         timing += f", {best.timing.calibration}"
+        if delay := _delay(best):
+            timing += f", with its {delay * 1000:.1f} ms between client and server in {' and '.join(CLIENTS)}"
     pool = pool_size(best).blocks
     return Plan(
         scenario=best if kept is None else search.at(best, kept.rate, 0),
@@ -316,7 +323,7 @@ class _Search:
             timer=timer,
             observers=[watch],
         )
-        level = _level_of(simulation.run(), rate, self.limits, scenario, watch.computing, warmup)
+        level = _level_of(simulation.run(), rate, self.limits, scenario, watch, warmup, _delay(scenario))
         numbers = ", ".join(f"{limit.metric}.{limit.statistic} {number:.4g} s" for limit, number in zip(
             self.limits, level.numbers, strict=True))  # fmt: skip
         self.progress(f"{rate:.4g} requests/s: {numbers}, {'kept' if level.kept else 'broken'}")
@@ -344,21 +351,15 @@ class _Watch:
 
     def __init__(self, scenario: Scenario) -> None:
         self._memory, self._arithmetic = _terms(scenario)
-        self._computing = self._total = 0
-
-    @property
-    def computing(self) -> float:
-        """Share of the time in steps that arithmetic held up longer."""
-        return self._computing / self._total if self._total else 0.0
+        self.computing: list[bool] = []
+        """of each step: whether arithmetic held it up longer"""
 
     def arrived(self, request: Request, accepted: bool) -> None: ...
 
     def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
         chunks = Chunks(plan.chunks, plan.chunk_tokens, plan.chunk_context)
         step = plan.rows, plan.tokens, plan.context, plan.pairs, chunks
-        self._total += ticks
-        if self._arithmetic.ticks(*step) > self._memory.ticks(*step):
-            self._computing += ticks
+        self.computing.append(self._arithmetic.ticks(*step) > self._memory.ticks(*step))
 
     def committed(self, plan: StepPlan, ended: list[Branch]) -> None: ...
 
@@ -397,10 +398,17 @@ def _terms(scenario: Scenario) -> tuple[StepTimer, StepTimer]:
 
 
 def _level_of(
-    results: Results, rate: float, limits: Sequence[Limit], scenario: Scenario, computing: float, warmup: float
+    results: Results,
+    rate: float,
+    limits: Sequence[Limit],
+    scenario: Scenario,
+    watch: "_Watch",
+    warmup: float,
+    delay: float,
 ) -> Level:
     steps, summary = results.record.steps, results.summary
-    after = steps["t"] >= warmup * TICKS_PER_SECOND
+    begin, end = warmup * TICKS_PER_SECOND, results.record.requests["arrival"].max()
+    after = (steps["t"] >= begin) & (steps["t"] <= end)  # once nobody comes any more, the server only empties
     lasted = steps["dt"] * after
     total = float(lasted.sum()) or 1.0
     waited = steps["waiting"] * lasted
@@ -409,7 +417,9 @@ def _level_of(
     shares = [
         float((waited * reason).sum()) / (float(waited.sum()) or 1.0) for reason in (~seats & ~budget, seats, budget)
     ]
-    numbers = tuple(limit.of(summary) for limit in limits)
+    numbers = tuple(limit.of(summary) + (delay if limit.metric in CLIENTS else 0.0) for limit in limits)
+    worst = max(zip(numbers, limits, strict=True), key=lambda pair: pair[0] / pair[1].seconds)[1]
+    counts = waited if worst.metric in WAITS and waited.any() else lasted
     return Level(
         rate=rate,
         kept=not results.stalled
@@ -421,10 +431,16 @@ def _level_of(
         memory_wait=shares[0],
         seats_wait=shares[1],
         budget_wait=shares[2],
-        computing=computing,
+        computing=float((counts * np.array(watch.computing)).sum()) / (float(counts.sum()) or 1.0),
         preemptions=summary["preemptions"],
         rejected=summary["requests"]["rejected"] / summary["requests"]["total"],
     )
+
+
+def _delay(scenario: Scenario) -> float:
+    """s between client and server, which a calibration knows of."""
+    timer = make_timer(scenario)
+    return timer.calibration.delay if isinstance(timer, CalibratedTimer) else 0.0
 
 
 def _open(scenario: Scenario) -> Scenario:
@@ -474,17 +490,18 @@ def sentences(found: Plan) -> Iterator[str]:
             f"{found.high:.3g}, over {len(found.rates)} replications"
         )
         yield (
-            f"{kept.running_mean:.3g} users at once on average, {kept.running_peak:,} at most; "
+            f"in the first of them {kept.rate:.3g} requests/s: {kept.running_mean:.3g} users at once on average, "
+            f"{kept.running_peak:,} at most; "
             f"{kept.output_tokens_per_s:,.0f} output tokens/s, {kept.preemptions:,} preemptions"
         )
     yield (
         f"limited by {found.limited_by}: at {broken.rate:.3g} requests/s {found.bound} breaks; of the waiting "
         f"{broken.memory_wait:.0%} is for memory, {broken.seats_wait:.0%} for a seat, {broken.budget_wait:.0%} for the "
-        f"token budget; arithmetic holds steps up longer than memory {broken.computing:.0%} of the time"
+        f"token budget; arithmetic holds steps up longer than memory {broken.computing:.0%} of that time"
     )
     if broken.rejected:
         yield f"{broken.rejected:.1%} of the requests are too long for the model, or the pool, and are refused"
     yield (
-        f"with every step {EFFICIENCY:.0%} slower {found.slower:.3g} requests/s, {EFFICIENCY:.0%} quicker "
-        + ("any rate" if found.quicker > HIGHEST / 10 else f"{found.quicker:.3g}")
+        f"with every step {EFFICIENCY:.0%} slower the first replication carries {found.slower:.3g} requests/s, "
+        f"{EFFICIENCY:.0%} quicker " + ("any rate" if found.quicker > HIGHEST / 10 else f"{found.quicker:.3g}")
     )

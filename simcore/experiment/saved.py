@@ -1,5 +1,7 @@
 """A comparison back from the folder that `simcore.export.report.write` made of it."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,22 @@ from simcore.experiment.measures import METRICS
 from simcore.export.report.folder import DESIGN, LATENCIES, RUNS, SAMPLES
 from simcore.export.report.stored import read_frame
 from simcore.scenario import Scenario
+from simcore.scenario.policies import load_policy
 
 
-def load(directory: str | Path) -> Comparison:
+def load(directory: str | Path, policies: Sequence[str | Path] = ()) -> Comparison:
     """What was written into a folder, as it was before.
 
-    Policies that a person brought must be loaded first (`simcore.load_policy`): no code that the folder names is run.
-    Raises InputError that names the file which is missing, broken or does not fit the others.
+    `policies`: Python files of policies that its settings name; no code that the folder names is run. Raises InputError
+    that names the file which is missing, broken or does not fit the others.
     """
+    for file in policies:
+        load_policy(file)
     place = Path(directory)
     if not place.is_dir():
         raise InputError(f"{place}: is no folder of results")
     experiment = read_experiment(place / DESIGN, lambda name, changes: Scenario.load(name, changes)).experiment
+    experiment = replace(experiment, policies=tuple(map(Path, policies)))
     runs, samples, latencies = (read_frame(place / name) for name in (RUNS, SAMPLES, LATENCIES))
     _check_runs(place / RUNS, runs, experiment)
     for name, frame, wanted in (

@@ -91,6 +91,31 @@ def test_a_limit_that_nothing_keeps() -> None:
     assert none.bound.metric == "tpot"
 
 
+def test_a_client_waits_for_the_delay_that_a_calibration_has(tmp_path: Path) -> None:
+    """It is in the time to the first token and to the last, and in none that the server measures itself."""
+    near, far = tmp_path / "near.toml", tmp_path / "far.toml"
+    near.write_text(TRUE.to_toml())
+    far.write_text(TRUE.model_copy(update={"delay": 5.0}).to_toml())
+    for limits, carried in (("ttft.p99<1s", False), ("e2e.p99<4s", False), ("queue.p99<1s,tpot.p99<40ms", True)):
+        both = [
+            found(limits, "timing.model=calibrated", f"timing.calibration={json.dumps(str(file))}", requests=100)
+            for file in (near, far)
+        ]
+        assert both[0].rate > 0
+        assert both[1].rate == (both[0].rate if carried else 0)
+    assert "5000.0 ms between client and server" in both[1].timing
+
+
+def test_users_are_counted_while_requests_arrive() -> None:
+    """By Little's law, as many as arrive while one runs. A few long outputs at the end would make it half of that."""
+    long = 'workload.output={ distribution = "lognormal", mean = 200, cv = 1.5 }'
+    most = found("tpot.p99<50ms,ttft.p99<1s", long, requests=600)
+    assert most.kept is not None
+    summary = simulate(most.scenario).summary
+    runs = summary["e2e"]["mean"] - summary["queue"]["mean"]
+    assert most.kept.running_mean == pytest.approx(most.kept.rate * runs, rel=0.15)
+
+
 def test_too_few_requests() -> None:
     with pytest.raises(InputError, match="at least 20 requests"):
         found("ttft.p99<1s", requests=10)

@@ -13,7 +13,7 @@ from simcore import Comparison, InputError, Scenario, compare
 from simcore.experiment import Metric
 from simcore.export.folder import OutputFolder
 from simcore.export.report import write
-from simcore.export.report.charts import bars, file_name
+from simcore.export.report.charts import bars, file_name, forest
 from simcore.export.report.numbers import MINUS, NONE, probability, share, short, signed, span, within
 from simcore.export.report.page import Cell, Page, number, table
 from simcore.export.report.tables import latex, markdown, tex
@@ -80,7 +80,19 @@ def test_verdicts_in_words() -> None:
     assert "worse</span> than lru: <b>&lt;b&gt;</b> by 0.50 ± 0.10 s (+25.0%)" in html
     assert "too few replications to tell</span> from lru: fifo (about 47 would do)" in html
     assert "the same</span> as lru in every replication: mru" in html
-    assert in_all([TTFT], {"ttft.p99": paired}).startswith('<b>arc</b> <span class="good">better by 1</span>, <b>&lt;b')
+    assert in_all([TTFT], {"ttft.p99": paired}).startswith('<b>arc</b> <span class="good">better by 1</span>; <b>&lt;b')
+
+
+def test_several_baselines_and_settings_without_runs() -> None:
+    paired = differences(("fifo, 60", 0.5, "higher", None), ("arc, 60", 0.1, "too few replications to tell", 47))
+    assert "from lru in s" in forest(TTFT, paired, 0.95, None).alt
+    several = paired.with_columns(baseline_label=pl.Series(["lru, 60", "lru, 200"]))
+    assert "from its baseline in s" in forest(TTFT, several, 0.95, None).alt
+    none = pl.Series([3, 0])
+    html = verdict(TTFT, means(("lru, 60", 2.0), ("fifo, 60", 2.5)), several.with_columns(n=none))
+    assert "no runs to compare</span> with its baseline: arc, 60." in html
+    assert "too few" not in html
+    assert "arc" not in in_all([TTFT], {"ttft.p99": several.with_columns(n=none)})
 
 
 def test_better_depends_on_the_metric() -> None:

@@ -113,7 +113,8 @@ def bars(metric: "Metric", intervals: "pl.DataFrame", baseline: int | None, conf
 def forest(metric: "Metric", paired: "pl.DataFrame", confidence: float, base: float | None) -> Chart:
     """The difference of each setting from the baseline, replication by replication, with its interval."""
     rows = list(paired.iter_rows(named=True))
-    baseline = rows[0]["baseline_label"]
+    baselines = {row["baseline_label"] for row in rows}
+    baseline = baselines.pop() if len(baselines) == 1 else "its baseline"
     with canvas(5.6, _height(len(rows)) + 0.15) as figure:
         axes = figure.subplots()
         axes.axvline(0, color=INK, linewidth=0.9)

@@ -17,7 +17,7 @@ from simcore.export.report.overview import overview
 from simcore.export.report.page import inline_svg
 from simcore.export.report.stored import read_json
 from simcore.export.report.tables import latex, markdown
-from simcore.export.report.view import View
+from simcore.export.report.view import View, policy_files, policy_options
 
 if TYPE_CHECKING:
     import polars as pl
@@ -88,11 +88,11 @@ def _about(
 ) -> dict[str, Any]:
     """The contents of run.json: of the runs, not of the report, where it is made again."""
     now = {**about_this_run(PACKAGES), "cores": os.cpu_count()}
-    policies = [word for path in comparison.experiment.policies for word in ("--policy", str(path))]
-    now["command"] = command or shlex.join(["kvscope", "sweep", DESIGN, *policies])
+    now["command"] = command or shlex.join(["kvscope", "sweep", DESIGN, *policy_options(comparison.experiment)])
     now["metrics"] = list(metrics)
+    now["policies"] = policy_files(comparison.experiment)
     kept = {name: earlier[name] for name in now if isinstance(earlier.get(name), type(now[name]))} if earlier else {}
-    return {"kind": "comparison", **now, **kept}
+    return {"kind": "comparison", **now, **kept, "policies": now["policies"]}
 
 
 def fill(comparison: "Comparison", place: Path, about: dict[str, Any], *, block_maps: bool) -> None:
@@ -104,6 +104,9 @@ def fill(comparison: "Comparison", place: Path, about: dict[str, Any], *, block_
     (place / SCENARIO).write_text(comparison.experiment.scenario.to_toml(), encoding="utf-8", newline="\n")
     for setting, name in zip(comparison.experiment.settings, view.scenario_files, strict=True):
         (place / name).write_text(setting.scenario.to_toml(), encoding="utf-8", newline="\n")
+    for path, name in zip(comparison.experiment.policies, policy_files(comparison.experiment), strict=True):
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_bytes(path.read_bytes())
     write_parquet(place / RUNS, comparison.runs)
     write_parquet(place / SAMPLES, comparison.samples)
     write_parquet(place / LATENCIES, comparison.latencies)
@@ -113,11 +116,7 @@ def fill(comparison: "Comparison", place: Path, about: dict[str, Any], *, block_
         ("name", "unit", "better", "help"),
         [(metric.name, metric.unit, metric.better, metric.help) for metric in view.metrics],
     )
-    for name, frames in (
-        ("intervals.csv", view.intervals),
-        ("paired.csv", view.paired),
-        ("pooled.csv", view.pooled),
-    ):
+    for name, frames in (("intervals.csv", view.intervals), ("paired.csv", view.paired), ("pooled.csv", view.pooled)):
         _write_frame(place / name, _joined(view, frames))
     _write_tables(place, view)
 

@@ -10,8 +10,8 @@ from simcore.errors import InputError
 from simcore.export.report.charts import Chart, named
 from simcore.export.report.numbers import TIMES, chance, short, signed, span, within
 from simcore.export.report.page import Cell, Page, command, facts, number, table
-from simcore.export.report.verdicts import in_all, kind_of, verdict
-from simcore.export.report.view import SIDE_BY_SIDE
+from simcore.export.report.verdicts import MOST_NAMED, in_all, kind_of, verdict
+from simcore.export.report.view import SIDE_BY_SIDE, policy_options
 from simcore.geometry import pool_size
 from simcore.policies.families import FAMILIES, discover
 from simcore.scenario.describe import toml_value
@@ -26,6 +26,8 @@ EQUAL = (
     "All replications are equal: nothing in these runs is drawn. Each difference is exact for this one load, and there "
     "is nothing to estimate: no interval, no p value and no verdict says what another load would do."
 )
+MOST_ERRORS = 3
+"""Reasons why runs failed that are told; results.csv has all."""
 MOST_RUNS = 400
 """Rows of the table of runs in the page; results.csv has all."""
 
@@ -87,10 +89,9 @@ def overview(view: "View", draw: Callable[[Chart], str], about: dict[str, Any], 
             if words:
                 page.text(words)
             _figures(page, drawn, draw, pair=len(drawn) > 1)
+            if id == "distributions":
+                _pooled(page, view)
 
-    if view.pooled:
-        page.section("pooled", "Percentiles of all requests", "Percentiles")
-        _pooled(page, view)
     page.section("all", "All metrics", "All")
     _all_metrics(page, view)
     page.section("runs", "All runs", "Runs")
@@ -111,6 +112,9 @@ def _question(view: "View") -> str:
     if view.baseline is not None:
         own = escape(view.labels[view.baseline])
         base = f" Each is compared with the baseline, <b>{own}</b>, on the same requests."
+    elif view.experiment.baseline:
+        own = escape(", ".join(_text(level) for level in view.experiment.baseline.values()))
+        base = f" Each is compared with <b>{own}</b> where all else is its own, on the same requests."
     return f"What changes on <code>{escape(view.experiment.scenario.name)}</code> when {what}?{base}"
 
 
@@ -129,14 +133,16 @@ def _how_to_read(view: "View") -> str:
 def _warn(page: Page, view: "View") -> None:
     runs = view.comparison.runs
     for status, words in (("failed", "failed and are left out"), ("stalled", "could not end and are left out")):
-        rows = list(runs.filter(status=status).iter_rows(named=True))
-        if rows:
-            named = "; ".join(
-                f"{row['label']}, replication {row['replication']}{': ' + row['error'] if row.get('error') else ''}"
-                for row in rows[:5]
-            )
-            more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-            page.add(f'<p class="warn">{len(rows)} of {len(runs)} runs {words}: {escape(named + more)}.</p>')
+        by_error: dict[str, list[str]] = {}
+        for row in runs.filter(status=status).iter_rows(named=True):
+            by_error.setdefault(row["error"] or "", []).append(row["label"])
+        for error, labels in list(by_error.items())[:MOST_ERRORS]:
+            settings = list(dict.fromkeys(labels))
+            more = f" and {len(settings) - MOST_NAMED} more settings" if len(settings) > MOST_NAMED else ""
+            said = f"{'; '.join(settings[:MOST_NAMED])}{more}: {error or 'no reason is known'}"
+            page.add(f'<p class="warn">{len(labels)} of {len(runs)} runs {words}: {escape(said)}.</p>')
+        if len(by_error) > MOST_ERRORS:
+            page.add(f'<p class="warn">{len(by_error) - MOST_ERRORS} other reasons are in results.csv.</p>')
     if view.experiment.replications < 2:
         page.add('<p class="warn">One replication: there are no intervals, and nothing can be told apart.</p>')
     if view.equal:
@@ -167,6 +173,38 @@ def _headline(page: Page, view: "View") -> None:
             sortable=len(names) > SIDE_BY_SIDE,
         )
     )
+
+
+def _pooled(page: Page, view: "View") -> None:
+    """Percentiles of all requests together."""
+    if not view.pooled:
+        return
+    page.add("<h3>Percentiles of all requests together</h3>")
+    page.text(
+        "Requests of all replications as one sample, in which long and busy runs weigh more; the tables above have the "
+        "mean of each run's own percentile instead. Below is the percentile bootstrap's "
+        f"{view.experiment.confidence:.0%} interval, which draws whole replications again: requests of one run depend "
+        "on another."
+    )
+    if 1 < view.experiment.replications < 10:
+        page.text("With fewer than ten replications such an interval is too narrow.")
+    metrics = [view.by_name[name] for name in view.pooled]
+    rows = [[_interval(row) for row in frame.iter_rows(named=True)] for frame in view.pooled.values()]
+    if len(view.labels) <= SIDE_BY_SIDE:
+        columns, firsts = ["metric", *view.labels], [_metric(metric) for metric in metrics]
+    else:
+        columns, firsts = ["setting", *map(named, metrics)], [Cell(label) for label in view.labels]
+        rows = [list(row) for row in zip(*rows, strict=True)]
+    page.add(
+        table(columns, [[first, *row] for first, row in zip(firsts, rows, strict=True)], caption="From `pooled.csv`.")
+    )
+
+
+def _interval(row: dict[str, Any]) -> Cell:
+    """A value, and below it its interval if that has any width."""
+    low, high = row["low"], row["high"]
+    around = span(low, high, sign=False) if low is not None and low < high else ""
+    return replace(number(row["value"]), note=around)
 
 
 def _all(view: "View") -> range:
@@ -229,14 +267,14 @@ def _method(page: Page, view: "View", about: dict[str, Any]) -> None:
     page.add("<h3>To repeat it</h3>")
     page.add(command(about["command"]))
     page.text("The same report from the stored runs, without running them again:")
-    page.add(command("kvscope report ."))
+    page.add(command(_again(view)))
     page.add("<h3>What is assumed</h3>")
     page.add(
         "<ul>"
         f"<li>{_replications(view)}</li>"
         "<li>A metric such as <code>ttft.p99</code> is computed within each run; its interval is that of the mean over "
-        "runs, taken to be about normal. It is no percentile of all requests together: those stand by themselves."
-        "</li>"
+        "runs, taken to be about normal. It is no percentile of all requests together: that stands with the "
+        "distributions.</li>"
         "<li>Steps last as long as the timing model says. What it leaves out, such as the network and tokenization, "
         "is in no number here.</li>"
         "<li>Two runs of one scenario, seed and version give the same numbers on any machine.</li>"
@@ -322,6 +360,11 @@ def _replications(view: "View") -> str:
     )
 
 
+def _again(view: "View") -> str:
+    """What makes the report again, in its folder."""
+    return shlex.join(["kvscope", "report", ".", *policy_options(view.experiment)])
+
+
 def _figures(page: Page, charts: Iterable[Chart], draw: Callable[[Chart], str], *, pair: bool) -> None:
     inner = [page.figure(chart, draw(chart)) for chart in charts]
     page.add(f'<div class="pair">{"".join(inner)}</div>' if pair and len(inner) > 1 else "".join(inner))
@@ -342,31 +385,6 @@ def _all_metrics(page: Page, view: "View") -> None:
     columns = ["metric", "setting", "baseline", "n", "difference", "interval", "p", "p (Holm)", "verdict", "needed"]
     page.add(table(columns, rows[: 10 * MOST_RUNS], caption="From `paired.csv`; those that are 0 throughout left out."))
     page.add("</details>")
-
-
-def _pooled(page: Page, view: "View") -> None:
-    confidence = view.experiment.confidence
-    page.text(
-        "Over the requests of all replications together, each as often as it came. The intervals are of a bootstrap, "
-        f"{confidence:.0%}, that draws whole replications again, since requests of one run depend on one another. It "
-        "knows no more than the replications tell: of few, the intervals are too narrow."
-    )
-    help = {metric.name: metric for metric in view.metrics}
-    metrics = list(view.pooled)
-    cells = [
-        [
-            replace(number(row["value"]), note=span(row["low"], row["high"], sign=False))
-            for row in view.pooled[name].iter_rows(named=True)
-        ]
-        for name in metrics
-    ]
-    if len(view.labels) <= SIDE_BY_SIDE:
-        columns, firsts = ["metric", *view.labels], [_metric(help[name]) for name in metrics]
-    else:
-        columns, firsts = ["setting", *(named(help[name]) for name in metrics)], [Cell(each) for each in view.labels]
-        cells = [list(row) for row in zip(*cells, strict=True)]
-    rows = [[first, *row] for first, row in zip(firsts, cells, strict=True)]
-    page.add(table(columns, rows, caption="Below each its interval. From `pooled.csv`."))
 
 
 def _difference(metric: "Metric", row: dict[str, Any]) -> list[Cell]:
@@ -422,19 +440,20 @@ def run_command(view: "View", row: dict[str, Any]) -> str:
     if row["warmup"] is not None and row["warmup"] != setting.scenario.metrics.warmup:
         words += ["--set", f"metrics.warmup={row['warmup']!r}"]
     if view.experiment.policies:
-        words += [word for path in view.experiment.policies for word in ("--policy", str(path))]
+        words += policy_options(view.experiment)
         words += [word for key, level in setting.levels.items() for word in ("--set", f"{key}={toml_value(level)}")]
     return shlex.join(words)
 
 
 def _files(page: Page, about: dict[str, Any]) -> None:
     again = "kvscope report ."
+    again += "".join(f" --policy {shlex.quote(name)}" for name in about["policies"])
     rows = [
         ("each run: factors, seed, all metrics", "results.csv, results.parquet", "its row above"),
         ("what the metrics are, and their units", "metrics.csv", again),
         ("means and intervals; bars, curves, Pareto front, waste", "intervals.csv", again),
         ("differences, p values, verdicts", "paired.csv", again),
-        ("percentiles of all requests", "pooled.csv", again),
+        ("percentiles of all requests together", "pooled.csv", again),
         ("distributions; quantiles of each run", "samples.parquet, latencies.parquet", about["command"]),
         ("the pool block by block", "charts/blocks.csv", again),
         ("each chart: its numbers and pictures", "charts/NAME.csv, .svg, .png, .pdf", again),

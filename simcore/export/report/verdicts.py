@@ -23,9 +23,9 @@ def verdict(metric: "Metric", intervals: "pl.DataFrame", paired: "pl.DataFrame")
     labels = {row["label"]: row["mean"] for row in intervals.iter_rows(named=True)}
     rows = list(paired.iter_rows(named=True))
     first = _best(metric, intervals)
-    groups: dict[str, list[dict[str, Any]]] = {"good": [], "bad": [], "other": [], "unsure": [], "same": []}
+    groups: dict[str, list[dict[str, Any]]] = {"good": [], "bad": [], "other": [], "unsure": [], "same": [], "none": []}
     for row in rows:
-        groups[kind_of(metric, row["verdict"])].append(row)
+        groups[kind_of(metric, row["verdict"]) if row["n"] else "none"].append(row)
     baselines = {row["baseline_label"] for row in rows}
     against = next(iter(baselines)) if len(baselines) == 1 else "its baseline"
     parts = []
@@ -43,6 +43,9 @@ def verdict(metric: "Metric", intervals: "pl.DataFrame", paired: "pl.DataFrame")
         named = _several(escape(row["label"]) for row in found)
         parts.append(_line("unsure", "the same", f"as {escape(against)} in every replication", named))
     said = f"<code>{escape(metric.name)}</code> {escape(metric.help.rstrip('.'))}."
+    if found := groups["none"]:
+        named = _several(escape(row["label"]) for row in found)
+        parts.append(_line("unsure", "no runs to compare", f"with {escape(against)}", named))
     return f"<li><p>{said} {first}</p>{''.join(parts)}</li>"
 
 
@@ -51,18 +54,25 @@ def in_all(metrics: "Sequence[Metric]", paired: "dict[str, pl.DataFrame]") -> st
     found: dict[str, dict[str, list[str]]] = {}
     for metric in metrics:
         for row in paired[metric.name].iter_rows(named=True):
+            if not row["n"]:
+                continue
             kinds = found.setdefault(row["label"], {"good": [], "bad": []})
             if (kind := kind_of(metric, row["verdict"])) in kinds:
                 kinds[kind].append(metric.name)
-    sentences = []
+    sentences, alike = [], []
     for label, kinds in found.items():
         parts = [
             f'<span class="{kind}">{word} by {len(names)}</span>'
             for kind, word in (("good", "better"), ("bad", "worse"))
             if (names := kinds[kind])
         ]
-        sentences.append(f"<b>{escape(label)}</b> {' and '.join(parts) or 'not told apart by any'}")
-    return _several(sentences, len(sentences)) if sentences else ""
+        if parts:
+            sentences.append(f"<b>{escape(label)}</b> {' and '.join(parts)}")
+        else:
+            alike.append(f"<b>{escape(label)}</b>")
+    if alike:
+        sentences.append(f"{_several(alike)} not told apart by any")
+    return "; ".join(sentences)
 
 
 def kind_of(metric: "Metric", verdict: str) -> str:
@@ -130,6 +140,7 @@ def _largest_first(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _several(texts: Iterable[str], most: int = MOST_NAMED) -> str:
     found: Sequence[str] = list(texts)
+    comma = "; " if any(", " in text for text in found) else ", "
     if len(found) > most:
-        return ", ".join(found[:most]) + f" and {len(found) - most} more"
-    return ", ".join(found[:-1]) + (" and " if len(found) > 1 else "") + found[-1]
+        return comma.join(found[:most]) + f" and {len(found) - most} more"
+    return comma.join(found[:-1]) + (" and " if len(found) > 1 else "") + found[-1]

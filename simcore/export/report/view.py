@@ -13,7 +13,7 @@ from simcore.export.report.verdicts import best_of, kind_of
 if TYPE_CHECKING:
     import polars as pl
 
-    from simcore.experiment import Comparison, Metric
+    from simcore.experiment import Comparison, Experiment, Metric
 
 HEADLINE = (
     "ttft.p50", "ttft.p99", "tpot.mean", "tpot.p99", "e2e.p50", "e2e.p99", "goodput.requests_per_s",
@@ -31,6 +31,8 @@ DISTRIBUTIONS = {
 SHARES = ("stored", "internal", "reserved", "external")
 SIDE_BY_SIDE = 6
 """Settings that a table has room for side by side."""
+MOST_POOLED = 40
+"""Settings whose percentiles over all requests are found."""
 MOST_MAPS = 6
 """Settings whose pools are shown block by block."""
 MAP_STEPS = 40_000
@@ -49,7 +51,6 @@ class View:
         self.by_name = {metric.name: metric for metric in self.metrics}
         self.intervals: dict[str, pl.DataFrame] = {each.name: comparison.intervals(each.name) for each in self.metrics}
         self.paired: dict[str, pl.DataFrame] = {each.name: comparison.paired(each.name) for each in self.metrics}
-        self.pooled: dict[str, pl.DataFrame] = {m.name: comparison.pooled(m) for m in comparison.percentiles()}
 
     @cached_property
     def labels(self) -> list[str]:
@@ -85,6 +86,17 @@ class View:
         """Whether all replications of a setting are equal: nothing is drawn, as of a trace under most policies."""
         deviations = [self.intervals[metric.name]["sd"].drop_nulls() for metric in self.metrics]
         return any(map(len, deviations)) and not any((each > 0).any() for each in deviations)
+
+    @cached_property
+    def pooled(self) -> "dict[str, pl.DataFrame]":
+        """Of the percentiles that are shown, those of all requests together; none of very many settings.
+
+        The bootstrap of one takes a twentieth of a second for each setting.
+        """
+        if len(self.labels) > MOST_POOLED:
+            return {}
+        percentiles = self.comparison.percentiles()
+        return {metric.name: self.comparison.pooled(metric) for metric in self.headline if metric in percentiles}
 
     @cached_property
     def scenario_files(self) -> list[str]:
@@ -217,6 +229,17 @@ class View:
                 maps.append(block_map(setting.label, results.blocks, usable, end, whole=not results.stalled))
         if maps:
             yield charts.heatmap(maps)
+
+
+def policy_options(experiment: "Experiment") -> list[str]:
+    """Words of a command, in the folder of a report, that load the policies that a person brought."""
+    return [word for name in policy_files(experiment) for word in ("--policy", name)]
+
+
+def policy_files(experiment: "Experiment") -> list[str]:
+    """Where the folder of a report has copies of them, one after the other."""
+    names = [path.name for path in experiment.policies]
+    return [f"policies/{f'{i}-' if names.count(name) > 1 else ''}{name}" for i, name in enumerate(names)]
 
 
 def _is_number(level: Any) -> bool:
