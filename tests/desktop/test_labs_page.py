@@ -9,7 +9,8 @@ from PySide6.QtWidgets import QMessageBox
 from pytestqt.qtbot import QtBot
 
 from app.cli import main
-from app.desktop.pages.labs import FAULTS, IDEAS, Labs
+from app.desktop.labs.documents import FAULTS, IDEAS
+from app.desktop.pages.labs import Labs
 from app.desktop.window import MainWindow
 from app.jobs import labs
 
