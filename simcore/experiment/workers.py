@@ -1,5 +1,6 @@
 """Who does the runs: this process, processes of this machine, or a cluster. The outcomes are the same."""
 
+import logging
 import re
 import socket
 import tempfile
@@ -110,6 +111,8 @@ def _on_cluster(tasks: Sequence[Task], address: str) -> Iterator[Outcome]:
     except ImportError:
         raise InputError("a cluster needs the package distributed: pip install 'kvscope[cluster]'") from None
 
+    # What a worker had done but not handed over when it died is done again, which the client calls a warning.
+    logging.getLogger("distributed.client").setLevel(logging.ERROR)
     _ring(address)
     try:
         client: Any = Client(address, timeout=CONNECT_S, set_as_default=False)
