@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from simcore.memory.base import Growth, Move
 from simcore.policies.eviction import Block
@@ -31,6 +32,21 @@ class Opening:
     """tokens of the prompt and of the outputs so far"""
 
 
+class Keep(NamedTuple):
+    """After the model has run, a sequence keeps some of its tokens only, equally many in each head of each layer.
+
+    They are packed: the first slots of `table` hold them, in the order of their positions. From then on its slots are
+    its positions less the tokens that it has lost.
+    """
+
+    seq: Seq
+    tokens: int
+    """how many stay"""
+    table: list[Block]
+    """its table afterwards: blocks of the old one in their old places, but for those that others hold or that are
+    cached, in place of which fresh ones are written"""
+
+
 class StepPlan:
     """One step of a server: `counts[i]` tokens of `seqs[i]` from position `starts[i]` on, in this order.
 
@@ -38,8 +54,8 @@ class StepPlan:
     """
 
     __slots__ = (
-        "chunk_context", "chunk_tokens", "chunks", "closed", "context", "counts", "grown", "held", "index", "made",
-        "moves", "opened", "pairs", "preempted", "rows", "seqs", "starts", "tokens",
+        "chunk_context", "chunk_tokens", "chunks", "closed", "context", "counts", "grown", "held", "index", "keeps",
+        "made", "moves", "opened", "pairs", "preempted", "rows", "seqs", "starts", "tokens",
     )  # fmt: skip
 
     def __init__(self, index: int, made: Tick, closed: list[Seq]) -> None:
@@ -70,6 +86,8 @@ class StepPlan:
         """blocks appended to the tables of sequences that ran before; most decode rows have none"""
         self.moves: Sequence[Move] = ()
         """in this order, before the model runs; one may be for a sequence that has had to give way since"""
+        self.keeps: Sequence[Keep] = ()
+        """who is pruned, after the model has run"""
         self.preempted: list[Seq] = []
         self.closed = closed
         """finished since the last plan, or preempted: forgotten when all else is noted, before the model runs"""
