@@ -13,6 +13,7 @@ from simcore.memory.growing import GrowingMemory
 from simcore.memory.keys import PRIVATE_KEYS, BlockKeys, Key
 from simcore.memory.paged import PagedMemory
 from simcore.memory.pool import BlockPool, HostPool
+from simcore.memory.pruned import Budget, PrunedMemory
 from simcore.memory.tiers import Tier, TieredMemory, TieredPool, Tiers
 from simcore.memory.virtual import VirtualMemory
 from simcore.policies.admission import ADMISSION
@@ -61,6 +62,8 @@ def make_memory(
     if isinstance(pool, TieredPool):
         assert keys is not None
         return TieredMemory(pool, options.block_size, keys)
+    if scenario.pruning.on:
+        return PrunedMemory(pool, options.block_size, keys, Budget(scenario.pruning, options.block_size))
     host = HostPool(options.swap_blocks or blocks) if scheduler.preemption != "recompute" else None
     return PagedMemory(pool, options.block_size, keys, host, late)
 

@@ -20,6 +20,7 @@ from simcore.policies.admission import ADMISSION
 from simcore.policies.allocation import ALLOCATOR, Allocator
 from simcore.policies.base import Family, Policy
 from simcore.policies.eviction import EVICTION
+from simcore.policies.pruning import PRUNING
 from simcore.policies.queue import QUEUE
 from simcore.policies.victim import VICTIM
 
@@ -29,6 +30,7 @@ FAMILIES: dict[str, Family[Any]] = {
     "memory.allocator": ALLOCATOR,
     "scheduler.policy": QUEUE,
     "scheduler.victim": VICTIM,
+    "pruning.policy": PRUNING,
 }
 """The family of each key of a scenario that chooses a policy."""
 

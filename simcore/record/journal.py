@@ -42,7 +42,8 @@ class Entry(NamedTuple):
     refs: int
     """how many hold the block afterwards"""
     other: int
-    """where its content comes from or goes to: a block of the pool (copy) or of the host (swaps); else 0"""
+    """where its content comes from or goes to: a block of the pool (copy) or of the host (swaps); of a block into which
+    a pruned sequence packs what it keeps, its place in the table; else 0"""
 
 
 ENTRY_TYPES: dict[str, type] = dict.fromkeys(Entry._fields, np.int32) | {

@@ -175,6 +175,7 @@ def summarize(
         },
         "evictions": int(steps["evictions"].sum()),
         "moves": {name: int(steps[name].sum()) for name in ("copies", "swaps_out", "swaps_in")},
+        "pruning": {"times": int(steps["prunings"].sum()), "tokens": int(steps["pruned_tokens"].sum())},
         "throughput": {
             "requests_per_s": _per(int(after.sum()), span),
             "output_tokens_per_s": _per(gaps.tokens_since(warmup_ticks), span),

@@ -38,6 +38,8 @@ STEP_COLUMNS = (
     "copies",
     "swaps_out",
     "swaps_in",
+    "prunings",
+    "pruned_tokens",
     "evictions",
 )
 REQUEST_COLUMNS = (
@@ -145,6 +147,8 @@ class Recorder:
             copies,
             swaps_out,
             swaps_in,
+            len(plan.keeps),
+            sum(keep.dropped for keep in plan.keeps) if plan.keeps else 0,
             self._memory.evictions,
         )
         if self._tiers:
@@ -164,8 +168,8 @@ class Recorder:
         live = self._scheduler.live()
         for sequence in live:
             sequence.stop_streak(self._committed)
-            sequence.request.computed_tokens += sequence.computed
-            sequence.request.output_tokens += sequence.length - sequence.request.prompt_len
+            sequence.request.computed_tokens += sequence.computed + sequence.dropped
+            sequence.request.output_tokens += sequence.outputs
         for request in {sequence.request: None for sequence in live}:
             self._close(request, UNFINISHED)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from simcore.record.files import ColumnFiles
 from simcore.record.journal import Journal
 from simcore.record.rows import Rows
-from simcore.serving.plan import StepPlan
+from simcore.serving.plan import Keep, StepPlan
 from simcore.serving.request import Request, Sequence
 from simcore.serving.scheduler import Scheduler
 from simcore.ticks import Tick
@@ -36,6 +36,8 @@ class Kind(IntEnum):
     PREEMPT = 5
     END = 6
     """tokens: of output; end: branches of its request that go on; of a beam that was dropped -1"""
+    PRUNE = 7
+    """tokens: as of DECODE, without those that it has lost; end: how many it has lost"""
 
 
 class SequenceLog:
@@ -51,6 +53,7 @@ class SequenceLog:
         self._events = Rows(len(EVENT_COLUMNS))
         self._marks = Rows(len(MARK_COLUMNS))
         self._ended: set[int] = set()
+        self._pruned: list[Keep] = []
         self._clock = 0
 
     def __len__(self) -> int:
@@ -76,6 +79,9 @@ class SequenceLog:
     def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
         scheduler, note, step, made = self._scheduler, self._events.append, plan.index, plan.made
         clock, owners = scheduler.clock, scheduler.owners
+        for keep in self._pruned:
+            note(step, made, Kind.PRUNE, keep.seq, owners[keep.seq], keep.tokens + clock - self._clock, keep.dropped)
+        self._pruned = []
         if plan.closed or plan.preempted:
             preempted = set(plan.preempted)
             for sequence in plan.preempted:
@@ -97,15 +103,17 @@ class SequenceLog:
         self._marks.append(len(self._journal), clock, len(self._events))
 
     def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
+        if plan.keeps:
+            gone = {branch.id for branch in ended}
+            self._pruned = [keep for keep in plan.keeps if keep.seq not in gone]
         if not ended:
             return
         left = Counter(branch.request for branch in ended)
         for branch in ended:
             request = branch.request
             left[request] -= 1
-            tokens = branch.length - request.prompt_len
             self._events.append(
-                plan.index, request.finished, Kind.END, branch.id, request.row, tokens, request.live + left[request]
+                plan.index, request.finished, Kind.END, branch.id, request.row, branch.outputs, request.live + left[request]
             )
             self._ended.add(branch.id)
 

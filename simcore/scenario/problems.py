@@ -13,10 +13,6 @@ from pydantic_core import ErrorDetails
 from simcore.errors import UnsupportedError
 from simcore.schema import KeyInfo, Misfit, shown
 
-NOT_YET = {"pruning": "dropping tokens of live requests"}
-"""Tables that the scenario format knows and this version cannot simulate."""
-
-
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong."""
@@ -106,8 +102,6 @@ def _allowed(place: _Place, known: Sequence[KeyInfo]) -> str:
 
 
 def _unknown(place: _Place, known: Sequence[KeyInfo]) -> Problem:
-    if what := NOT_YET.get(place.path):
-        return Problem(place.path, f"{place.path}: {what} cannot be simulated yet", unsupported=True)
     table, _, name = place.key.rpartition(".")
     inside = [info for info in known if info.path.rpartition(".")[0] == table]
     names = [info.path.rpartition(".")[2] for info in inside if place.choices.issuperset(info.when.values())]

@@ -18,6 +18,7 @@ from simcore.scenario.metrics import MetricsSection
 from simcore.scenario.model import ModelSection
 from simcore.scenario.presets import ABOUT, read_preset
 from simcore.scenario.problems import problems, written
+from simcore.scenario.pruning import PruningSection
 from simcore.scenario.scheduler import SchedulerSection
 from simcore.scenario.timing import TimingSection
 from simcore.scenario.workload import WorkloadSection
@@ -46,6 +47,7 @@ class Scenario(Section):
     hardware: HardwareSection = key(default_factory=HardwareSection, help="What it runs on.")
     memory: MemorySection = key(default_factory=MemorySection, help="The pool of KV-cache blocks.")
     scheduler: SchedulerSection = key(default_factory=SchedulerSection, help="Who runs in the next step.")
+    pruning: PruningSection = key(default_factory=PruningSection, help="What live requests forget.")
     timing: TimingSection = key(default_factory=TimingSection, help="How long a step takes.")
     workload: WorkloadSection = key(default_factory=WorkloadSection, help="The requests, read from a trace or drawn.")
     metrics: MetricsSection = key(default_factory=MetricsSection, help="What is counted, and what counts as good.")
@@ -132,9 +134,25 @@ class Scenario(Section):
                 problems["scheduler.async_scheduling"] = "memory.tiers cannot be simulated with that yet"
             if scheduler.batching != "continuous":
                 problems["scheduler.batching"] = 'must be "continuous" with memory.tiers'
+        if self.pruning.on:
+            problems |= self._not_with_pruning()
         if problems:
             raise Misfit(self, problems)
         return self
+
+    def _not_with_pruning(self) -> dict[str, str]:
+        """What cannot be simulated yet, or has no meaning, where live requests lose tokens."""
+        model, memory, scheduler = self.model.resolve(), self.memory, self.scheduler
+        asked = {
+            "workload.samples": (self.workload.samples or 1) > 1,
+            "scheduler.preemption": scheduler.preemption != "recompute",
+            "scheduler.async_scheduling": scheduler.async_scheduling,
+            "memory.tiers": bool(memory.tiers),
+            "memory.structure": memory.structure != "hash",
+            "memory.allocator": memory.allocator.model_dump()["policy"] != "paged",
+            "model": any(model.windows),
+        }
+        return {name: "cannot be simulated together with pruning yet" for name, there in asked.items() if there}
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
@@ -193,7 +211,7 @@ class Scenario(Section):
 
 def refresh() -> None:
     """Build the validators anew: there are policies that were not there before."""
-    for section in (MemorySection, SchedulerSection, Scenario):
+    for section in (MemorySection, SchedulerSection, PruningSection, Scenario):
         section.model_rebuild(force=True)
     _known.cache_clear()
 

@@ -1,7 +1,7 @@
 """Who decodes. All of them move with one clock, so a step costs what happens in it, not what runs.
 
 Each gets one token in every step, so how far a sequence has come is the clock less a constant, its `offset`, and
-nothing need be done for it until it fills a block, needs another one, or ends. When that will be is known, and noted in
+nothing need be done for it until it fills a block, needs another one, is pruned, or ends. When that will be is known, and noted in
 a calendar. What the tables of all of them hold together follows from the sum of the offsets.
 """
 
@@ -59,9 +59,18 @@ class Decoding:
         self._offsets -= sequence.offset
         sequence.offset = None
 
-    def note_ask(self, sequence: Sequence) -> None:
-        """The memory has said when it wants to be asked next: at its `horizon`."""
+    def shorten(self, sequence: Sequence, tokens: int) -> None:
+        """Pruning has just left out so many of its tokens."""
         assert sequence.offset is not None
-        sequence.asks = sequence.offset + sequence.horizon - 1
+        self.asks.strike(sequence.asks, sequence)
+        sequence.offset += tokens
+        self._offsets += tokens
+        self.note_ask(sequence)
+
+    def note_ask(self, sequence: Sequence) -> None:
+        """The memory has said when it wants to be asked next: at its `horizon`; pruning wants it at its `limit`."""
+        assert sequence.offset is not None
+        horizon, limit = sequence.horizon, sequence.limit
+        sequence.asks = sequence.offset + (limit if limit < horizon else horizon) - 1
         if sequence.asks <= sequence.ends:
             self.asks[sequence.asks].append(sequence)

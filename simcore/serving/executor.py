@@ -35,6 +35,8 @@ class TimedExecutor:
         if plan.moves:
             copies = sum(move.kind is MoveKind.COPY for move in plan.moves)
             ticks += self._timer.move_ticks(copies, len(plan.moves) - copies)
+        if plan.keeps:  # what stays is copied together
+            ticks += self._timer.move_ticks(sum(len(keep.table) for keep in plan.keeps), 0)
         outcome = Outcome(plan.index, ticks)
         if self._beams is not None:
             outcome.replaced = self._beams.step(plan)

@@ -43,8 +43,10 @@ class Keep(NamedTuple):
     tokens: int
     """how many stay"""
     table: list[Block]
-    """its table afterwards: blocks of the old one in their old places, but for those that others hold or that are
-    cached, in place of which fresh ones are written"""
+    """its table afterwards: blocks of the old one and fresh ones, none of which anybody else holds or finds; where
+    they stand may have changed, so all is read before any is written"""
+    dropped: int
+    """how many go"""
 
 
 class StepPlan:

@@ -8,6 +8,8 @@ from simcore.ticks import Tick
 
 NEVER = -1
 """An instant or a step that has not come."""
+UNLIMITED = 1 << 60
+"""More tokens than there can be."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,12 +58,15 @@ class Sequence:
     Of a request with several samples the first branch computes the prompt; the others fork from it once that is done.
 
     While it decodes it moves with the clock: `computed` and `length` are then as of the last time it was settled.
+
+    A sequence that has been pruned is a shorter one from then on: `computed`, `length` and `end` leave out the tokens
+    that were dropped, so that they count slots. Positions are slots plus `dropped`.
     """
 
     __slots__ = (
-        "asks", "branch", "computed", "end", "ends", "forks", "horizon", "id", "in_flight", "junction", "keys",
-        "length", "named", "nulls", "offset", "place", "registered", "request", "stored", "streak", "swapped",
-        "tables", "worth",
+        "asks", "branch", "computed", "dropped", "end", "ends", "forks", "horizon", "id", "in_flight", "junction",
+        "keys", "length", "limit", "named", "nulls", "offset", "place", "registered", "request", "stays", "stored",
+        "streak", "swapped", "tables", "worth",
     )  # fmt: skip
 
     def __init__(self, id: int, request: Request, max_model_len: int, branch: int = 0) -> None:
@@ -110,6 +115,13 @@ class Sequence:
         self.horizon = 0
         """while it decodes, the memory need not be asked before `computed` would reach this"""
 
+        self.dropped = 0
+        """tokens that it has lost by pruning since it was admitted"""
+        self.stays = 0
+        """tokens that pruning leaves it"""
+        self.limit = UNLIMITED
+        """while it decodes, it is to be pruned when `computed` reaches this"""
+
     def __repr__(self) -> str:
         return f"<Sequence {self.id} of {self.name}: {self.computed}/{self.length}/{self.end}>"
 
@@ -117,6 +129,18 @@ class Sequence:
     def name(self) -> str:
         """The request's id; of a further branch with its number, as in `r3#1`."""
         return f"{self.request.id}#{self.branch}" if self.branch else self.request.id
+
+    @property
+    def outputs(self) -> int:
+        """Tokens of output so far."""
+        return self.length + self.dropped - self.request.prompt_len
+
+    def drop(self, tokens: int) -> None:
+        """Pruning has left out so many tokens. Negative: it starts again, with all of them."""
+        self.computed -= tokens
+        self.length -= tokens
+        self.end -= tokens
+        self.dropped += tokens
 
     def settle(self, step: int, pending: bool = False) -> None:
         """Write down how far a decoding sequence has come at the start of `step`; its last token may be `pending`."""

@@ -24,12 +24,13 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 
 from simcore.memory.base import Memory
+from simcore.memory.pruned import PrunedMemory
 from simcore.memory.tiers import TieredMemory, Transfer
 from simcore.policies.queue import QUEUE, QueueSetting
 from simcore.policies.victim import VICTIM
 from simcore.scenario.scheduler import SchedulerSection
 from simcore.serving.decoding import Decoding
-from simcore.serving.plan import Opening, Outcome, StepPlan
+from simcore.serving.plan import Keep, Opening, Outcome, StepPlan
 from simcore.serving.request import NEVER, Request, Sequence
 from simcore.ticks import Tick
 
@@ -99,6 +100,9 @@ class Scheduler:
         self._closed: list[int] = []
         self.tiered = memory if isinstance(memory, TieredMemory) else None
         """the memory, if there are tiers below its pool"""
+        self._pruned = memory if isinstance(memory, PrunedMemory) else None
+        self._keeping: list[Sequence] = []  # of the plan in flight, whom it prunes
+        self._too_long: list[Sequence] = []  # who decodes, and has as many tokens in this step as pruning allows
         self.fetching: list[Sequence] = []
         """who holds blocks, and waits until they have been fetched, in the order in which that began"""
         self._fetched: list[Sequence] = []  # those of them that can run, in the same order
@@ -170,6 +174,8 @@ class Scheduler:
         for sequence in sampled:
             self._prefilling.remove(sequence)
             self._start_decoding(sequence)
+        if self._pruned and (sampled or self._too_long):
+            self._prune(plan, self._pruned, sampled)
         self._in_flight.append(sampled)
         self._chunks = chunks
         return plan
@@ -210,6 +216,8 @@ class Scheduler:
             if sequence.forks:
                 self.memory.turn(plan.index, now)
                 self._fork(sequence)
+        if plan.keeps:
+            self._keep(plan, now)
         ended = self._decoding.ends.pop(plan.index - self._decoding.pauses, [])
         if outcome.ended:
             ended += [s for s in self.running if (s.request.row, s.branch) in outcome.ended and s not in ended]
@@ -224,7 +232,7 @@ class Scheduler:
                 else:
                     self._end(sequence, plan.index + 1)
                 request = sequence.request
-                request.output_tokens += sequence.length - request.prompt_len
+                request.output_tokens += sequence.outputs
                 request.live -= 1
                 if not request.live:
                     request.finished = now
@@ -418,8 +426,10 @@ class Scheduler:
                 plan.grown[sequence.id] = growth
             if sequence.offset is None:
                 chunks[sequence] = tokens
-            else:
+            elif sequence.computed + 1 < sequence.limit:
                 self._decoding.note_ask(sequence)
+            else:
+                self._too_long.append(sequence)
 
     def _admit_waiting(self, plan: StepPlan, chunks: dict[Sequence, int], longest: int, now: Tick) -> bool:
         """Admit from the head of the queue for as long as slots, budget and blocks last; nobody overtakes.
@@ -533,9 +543,49 @@ class Scheduler:
         The blocks that its first `filled` tokens fill may be cached.
         """
         sequence.stop_streak(next_step)
-        sequence.request.computed_tokens += sequence.computed
+        sequence.request.computed_tokens += sequence.computed + sequence.dropped
         sequence.place = NEVER
         self.memory.release(sequence, filled, returns)
+        if sequence.dropped:
+            sequence.drop(-sequence.dropped)
+
+    def _prune(self, plan: StepPlan, memory: PrunedMemory, sampled: list[Sequence]) -> None:
+        """Plan who is pruned after this step: who has its prompt computed, and who has become too long since.
+
+        Whoever ends with this step is spared, and whoever finds no room to pack what it keeps tries again in the next.
+        """
+        clock, budget = self.steps - self._decoding.pauses, memory.budget
+        keeps = []
+        for sequence in sampled:
+            sequence.stays = budget.stays(sequence.computed)
+        for sequence in [*sampled, *self._too_long]:
+            if sequence.place == NEVER:
+                continue  # it has had to give way since
+            stored = sequence.computed + (sequence not in sampled)
+            dropped = stored - sequence.stays
+            sequence.limit = budget.next_at(sequence.stays)
+            if dropped > 0 and sequence.ends >= clock:
+                table = memory.pack(sequence, sequence.stays)
+                if table is None:
+                    sequence.limit = stored + 1
+                else:
+                    keeps.append(Keep(sequence.id, sequence.stays, table, dropped))
+                    self._keeping.append(sequence)
+            self._decoding.asks.strike(sequence.asks, sequence)
+            self._decoding.note_ask(sequence)
+        self._too_long = []
+        if keeps:
+            plan.keeps = keeps
+
+    def _keep(self, plan: StepPlan, now: Tick) -> None:
+        """The step is done, and who was to be pruned after it has fewer tokens now."""
+        assert self._pruned is not None
+        self.memory.turn(plan.index, now)
+        for sequence, keep in zip(self._keeping, plan.keeps, strict=True):
+            sequence.settle(self.steps - self._decoding.pauses)
+            self._pruned.keep(sequence, keep.table, keep.dropped)
+            self._decoding.shorten(sequence, keep.dropped)
+        self._keeping = []
 
     def _start_decoding(self, sequence: Sequence) -> None:
         """From the next step on it gets a token in every step."""
@@ -558,7 +608,7 @@ class Scheduler:
             sequence.settle(plan.index - self._decoding.pauses)
         plan.seqs = [sequence.id for sequence in rows]
         plan.counts = [chunks.get(sequence, 1) for sequence in rows]
-        plan.starts = [sequence.computed - chunks.get(sequence, 0) for sequence in rows]
+        plan.starts = [sequence.computed + sequence.dropped - chunks.get(sequence, 0) for sequence in rows]
 
     def _spent(self, chunks: dict[Sequence, int]) -> int:
         """The tokens of a step that are not free to be given: one a row, and what chunks have beyond it."""

@@ -6,13 +6,14 @@ for that very prefix; that nobody writes into what another one reads; and that m
 """
 
 from collections import Counter, deque
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
+from random import Random
 
 from simcore import Workload
 from simcore.memory.base import MoveKind
 from simcore.scenario.model import STATE
 from simcore.serving.beams import BeamSearch
-from simcore.serving.plan import Outcome, StepPlan
+from simcore.serving.plan import Keep, Outcome, StepPlan
 from simcore.timing import StepTimer
 from simcore.workload.columns import PRIVATE
 
@@ -45,6 +46,9 @@ class SymbolicExecutor:
         self.beams = BeamSearch(workload, 0) if workload.beam_switch else None
         self.written: dict[int, list[tuple[int, int]]] = {}
         """of a beam: from which place on which sequence's tokens are its own"""
+        self.kept: dict[int, list[Name]] = {}
+        """what a pruned sequence has in its slots"""
+        self.random = Random(0)
 
     def submit(self, plan: StepPlan) -> None:
         for seq, opening in plan.opened.items():
@@ -65,6 +69,7 @@ class SymbolicExecutor:
                 self.tables[seq][table] += blocks
         for seq in plan.closed:
             del self.tables[seq]
+            self.kept.pop(seq, None)
         rows = list(zip(plan.seqs, plan.starts, plan.counts, strict=True))
         for seq, start, _ in rows:
             for table, window in self.tables_of_tokens(seq):
@@ -74,10 +79,17 @@ class SymbolicExecutor:
             for which, table in enumerate(self.tables[seq]):
                 if self.windows[which] == STATE:
                     self.update(seq, table, start, count)
+                elif (kept := self.kept.get(seq)) is not None:
+                    kept += [("pruned", seq, place) for place in range(start, start + count)]
+                    self.write(plan, seq, which, table, dict(list(enumerate(kept))[-count:]))
                 else:
-                    self.write(plan, seq, which, table, range(start, start + count))
+                    places = range(start, start + count)
+                    self.write(plan, seq, which, table, {place: self.prefix(seq, place) for place in places})
             self.count["written"] += count
         for seq, start, count in rows:
+            if seq in self.kept:
+                self.read(plan, seq)
+                continue
             for table, window in self.tables_of_tokens(seq):
                 assert len(table) == -(-(start + count) // self.size)
                 for place in range(max(0, start - window + 1) if window else 0, start + count):
@@ -87,13 +99,38 @@ class SymbolicExecutor:
         ticks = self.timer.ticks(plan.rows, plan.tokens, plan.context, plan.pairs)
         copies = sum(move.kind is MoveKind.COPY for move in plan.moves)
         ticks += self.timer.move_ticks(copies, len(plan.moves) - copies)
+        ticks += self.timer.move_ticks(sum(len(keep.table) for keep in plan.keeps), 0)
+        ends = {seq: start + count for seq, start, count in rows}
+        for keep in plan.keeps:
+            self.prune(keep, ends[keep.seq])
         self.outcomes.append(Outcome(plan.index, ticks, replaced=self.beams.step(plan) if self.beams else ()))
 
     def collect(self) -> Outcome:
         return self.outcomes.popleft()
 
-    def write(self, plan: StepPlan, seq: int, which: int, table: list[int], places: Iterable[int]) -> None:
-        for place in places:
+    def prune(self, keep: Keep, end: int) -> None:
+        """Any of its tokens stay, packed in their order; nobody else may hold what they are written into."""
+        stored = self.kept.get(keep.seq) or [self.prefix(keep.seq, place) for place in range(end)]
+        assert len(stored) == keep.tokens + keep.dropped
+        assert len(keep.table) == len(set(keep.table)) == -(-keep.tokens // self.size)
+        others = {block for seq, (table,) in self.tables.items() if seq != keep.seq for block in table}
+        assert others.isdisjoint(keep.table)
+        kept = [stored[place] for place in sorted(self.random.sample(range(len(stored)), keep.tokens))]
+        for place, block in enumerate(keep.table):
+            packed = kept[place * self.size : (place + 1) * self.size]
+            self.slots[block] = packed + [None] * (self.size - len(packed))
+        self.kept[keep.seq], self.tables[keep.seq] = kept, [list(keep.table)]
+        self.count["pruned"] += 1
+
+    def read(self, plan: StepPlan, seq: int) -> None:
+        """A pruned sequence finds what it has kept, and nothing else."""
+        (table,), kept = self.tables[seq], self.kept[seq]
+        assert len(table) == -(-len(kept) // self.size)
+        found = [name for block in table for name in self.slots[block]][: len(kept)]
+        assert found == kept, (plan.index, seq)
+
+    def write(self, plan: StepPlan, seq: int, which: int, table: list[int], names: dict[int, Name]) -> None:
+        for place, name in names.items():
             block = table[place // self.size]
             assert block
             holders = [
@@ -102,7 +139,7 @@ class SymbolicExecutor:
             content = self.slots.setdefault(block, [None] * self.size)
             for other, i in holders:  # only somebody who hits in the same step may hold it beside
                 assert (other, i) == (seq, which) or other in plan.opened
-            content[place % self.size] = self.prefix(seq, place)
+            content[place % self.size] = name
 
     def tables_of_tokens(self, seq: int) -> list[tuple[list[int], int]]:
         """Those of a sequence's tables that hold tokens, each with its window."""

@@ -58,6 +58,17 @@ def queues(draw: st.DrawFn, caching: bool) -> dict[str, Any]:
     return {"policy": name} | {key: draw(st.sampled_from(values)) for key, values in parameters.get(name, {}).items()}
 
 
+prunings = st.one_of(
+    st.fixed_dictionaries({"budget": st.integers(1, 20)}),
+    st.fixed_dictionaries({"keep": st.sampled_from([0.3, 0.5, 0.9])}),
+    st.fixed_dictionaries(
+        {"budget": st.integers(1, 20), "keep": st.sampled_from([0.5, 1.0])},
+        optional={"during": st.just("outputs"), "slack": st.just(0)},
+    ),
+    st.fixed_dictionaries({"budget": st.integers(1, 20), "during": st.just("outputs"), "slack": st.integers(0, 9)}),
+)
+
+
 @st.composite
 def scenarios(
     draw: st.DrawFn,
@@ -67,11 +78,12 @@ def scenarios(
     windows: bool = False,
     states: bool = False,
     late: bool = False,
+    prunes: bool = False,
 ) -> Scenario:
     """A server that is too small for its load, mostly; without `ends` it may be stopped before all is served.
 
     Models have `windows` only if asked for, and layers with `states`; with `late`, steps are planned while the last one
-    is in flight.
+    is in flight. With `prunes`, live requests lose tokens.
     """
     block_size = draw(st.integers(1, 8))
     tables = list(draw(states_and_tables if states else windows_of_tables)) if windows or states else [0]
@@ -108,6 +120,7 @@ def scenarios(
                 "max_steps": (0 if ends else draw(st.sampled_from([0, 60, 20])))
                 or (0 if caching or reserve or victim not in ("by-queue", "lowest-priority") else 100_000),
             },
+            "pruning": draw(prunings) if prunes else {},
             "timing": {
                 "model": "linear",
                 "step": draw(st.sampled_from([0.25, 0.01, 0.0])),

@@ -32,6 +32,10 @@ VALUES = {
     "memory.tiers": (0.2, ("[]", f"[{HOST}]", f"[{SMALL_HOST}, {DISK}]")),
     "memory.prefix_retention": (0.1, ("0", "64")),
     "model.preset": (0.15, ("gpt-oss",)),
+    "pruning.policy": (0.2, tuple(FAMILIES["pruning.policy"])),
+    "pruning.budget": (0.2, ("100", "16", "1")),
+    "pruning.keep": (0.1, ("0.5",)),
+    "pruning.during": (0.1, ("outputs",)),
     "scheduler.policy": (0.4, tuple(FAMILIES["scheduler.policy"])),
     "scheduler.victim": (0.4, tuple(FAMILIES["scheduler.victim"])),
     "scheduler.batching": (0.3, ("continuous", "prefill-first", "static")),
@@ -76,4 +80,4 @@ def test_a_combination_runs_and_adds_up_or_is_refused(seed: int) -> None:
         assert pool.n_unique() <= 1, (preset, overrides)
         assert simulate(scenario).summary == results.summary, (preset, overrides)
     assert ran >= 8
-    assert all(re.search(r"(memory|scheduler|workload|model)\b", refusal) for refusal in refusals), refusals
+    assert all(re.search(r"(memory|scheduler|workload|model|pruning)\b", refusal) for refusal in refusals), refusals

@@ -19,4 +19,4 @@ class LeastProgress(ScoredVictim):
     name = "least-progress"
 
     def score(self, sequence: "Sequence") -> int:
-        return sequence.request.prompt_len - sequence.length
+        return -sequence.outputs
