@@ -23,7 +23,7 @@ from engine.threads import DecodeThreads
 from engine.tokens import Ids, TokenIds
 from simcore.errors import UnsupportedError
 from simcore.memory.base import Move, MoveKind
-from simcore.policies.pruning.base import Pruning
+from simcore.policies.pruning import Pruning
 from simcore.scenario.workload import MOST_SAMPLES
 from simcore.serving.plan import Outcome, Seq, StepPlan
 from simcore.ticks import to_ticks
@@ -61,6 +61,9 @@ class Witness(Protocol):
 
     def done(self, plan: StepPlan, executor: "EngineExecutor", batch: Batch, logits: Tensor) -> None:
         """The model has run: logits [sampling rows, vocab_size]; see `executor.sampled` and `executor.sampled_from`."""
+
+    def pruned(self, plan: StepPlan, executor: "EngineExecutor") -> None:
+        """The sequences of `plan.keeps` have lost tokens; without any, this is not called."""
 
 
 class EngineExecutor:
@@ -157,13 +160,17 @@ class EngineExecutor:
         begun = self._now()
         with self._threads.step(len(plan.seqs)) if self._threads and _only_decodes(plan) else nullcontext():
             batch, logits = self._run(plan, graph)
-        if plan.keeps:
-            self._prune(plan, batch)
         ended = self._choose(logits)
         spent += self._now() - begun
-        self._outcomes.append(Outcome(plan.index, to_ticks(spent), ended))
         for witness in self._witnesses:
             witness.done(plan, self, batch, logits)
+        if plan.keeps:
+            begun = self._now()
+            self._prune(plan, batch)
+            spent += self._now() - begun
+            for witness in self._witnesses:
+                witness.pruned(plan, self)
+        self._outcomes.append(Outcome(plan.index, to_ticks(spent), ended))
 
     def collect(self) -> Outcome:
         """The outcome of the oldest plan."""

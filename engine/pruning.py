@@ -23,7 +23,7 @@ from engine.attention.dense import CHUNK
 from engine.attention.gather import row_slots
 from engine.batch import Batch
 from engine.kv_cache import KVCache
-from simcore.policies.pruning.base import Pruning, View
+from simcore.policies.pruning import Pruning, View, keep_highest
 from simcore.serving.plan import Keep, Seq
 
 
@@ -136,9 +136,9 @@ class Pruner:
                 values=values,
                 queries=None if queries is None else queries[layer].transpose(0, 1),
                 attended=None if memory.attended is None else memory.attended[layer],
+                keep=tokens,
             )
-            scores = torch.as_tensor(self._policy.score(view), device=keys.device)
-            chosen.append(scores.sort(descending=True, stable=True).indices[:, :tokens].sort().values)
+            chosen.append(keep_highest(self._policy.score(view), tokens))
         places = torch.stack(chosen)
         self._cache.compact(table, keep.table, places)
         memory.kept = positions.gather(-1, places)

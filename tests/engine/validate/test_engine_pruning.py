@@ -19,7 +19,7 @@ from engine.batch import Batch
 from engine.checkpoint import Checkpoint
 from engine.executor import EngineExecutor, ImpossiblePlan
 from engine.tokens import TokenIds
-from simcore.policies.pruning.base import Pruning, View
+from simcore.policies.pruning import PRUNING, Pruning, View
 from simcore.serving.plan import Keep, Opening, StepPlan
 from simcore.workload.columns import Workload
 from tests.engine.validate.small_runs import checkpoint
@@ -82,6 +82,11 @@ class Server:
         for (row, _), place in zip(executor.sampled, executor.sampled_from, strict=True):
             self.logits[row].append(logits[place].clone())
 
+    def pruned(self, plan: StepPlan, executor: EngineExecutor) -> None:
+        assert executor.pruner is not None
+        for keep in plan.keeps:
+            self.kept[keep.seq][self.computed[keep.seq]] = executor.pruner.memories[keep.seq].kept.clone()
+
     def step(self, budget: int = 0, outputs: bool = False) -> None:
         """Some of the sequences go on, in chunks of chance; who has more than `budget` tokens then keeps so many."""
         plan = StepPlan(self.index, 0, [])
@@ -105,14 +110,11 @@ class Server:
                 left = table[: -(-budget // SIZE)]
                 left = [self.free.pop() if self.rng.random() < 0.3 else block for block in left]
                 self.free[:0] = [block for block in table if block not in left]
-                keeps.append(Keep(seq, budget, left))
+                keeps.append(Keep(seq, budget, left, self.stored[seq] - budget))
                 self.stored[seq] = budget
         plan.keeps = keeps
         self.executor.submit(plan)
         self.executor.collect()
-        for keep in keeps:
-            assert self.executor.pruner is not None
-            self.kept[keep.seq][self.computed[keep.seq]] = self.executor.pruner.memories[keep.seq].kept.clone()
 
     def run(self, budget: int = 0, outputs: bool = False) -> None:
         while min(self.computed.values()) < PROMPT + OUTPUT - 1:
@@ -221,6 +223,19 @@ def test_what_scores_highest_stays_and_of_equals_the_earlier(loaded: Checkpoint)
         assert (kept[PROMPT] == torch.tensor([1, 3, 5, 6, 11, 16, 21])).all()
 
 
+@pytest.mark.parametrize("name", PRUNING)
+def test_every_policy_prunes_a_live_sequence_again_and_again(loaded: Checkpoint, name: str) -> None:
+    policy = PRUNING[name]()
+    server = Server(loaded, policy, 0, prune_outputs=True)
+    server.run(budget=12, outputs=True)
+    assert server.executor.pruner is not None
+    for seq, memory in server.executor.pruner.memories.items():
+        assert memory.dropped == PROMPT + OUTPUT - 1 - 12
+        assert len(server.kept[seq]) == OUTPUT
+        assert memory.kept.shape == (LAYERS, KV_HEADS, 12)
+        assert (memory.kept.diff() > 0).all()
+
+
 def test_a_budget_that_is_never_reached_changes_not_a_bit(loaded: Checkpoint) -> None:
     pruned, whole = (Server(loaded, policy, 3) for policy in (SumsToo(4), None))
     for server in (pruned, whole):
@@ -237,7 +252,7 @@ def test_keeping_everything_changes_not_a_bit(loaded: Checkpoint) -> None:
             server.step()
     assert pruned.executor.pruner is not None
     table, fresh = list(pruned.executor.tables[0]), [pruned.free.pop() for _ in range(6)]
-    pruned.executor.pruner.prune(Keep(0, PROMPT, fresh), table, PROMPT)
+    pruned.executor.pruner.prune(Keep(0, PROMPT, fresh, 0), table, PROMPT)
     pruned.executor.tables[0] = fresh
     for server in (pruned, whole):
         server.run()
@@ -252,7 +267,7 @@ def test_blocks_that_a_table_loses_stay_as_they_are(loaded: Checkpoint) -> None:
     table, before = list(executor.tables[0]), executor.cache.data.clone()
     fresh = [server.free.pop() for _ in range(2)]
     assert executor.pruner is not None
-    executor.pruner.prune(Keep(0, 10, [fresh[0], table[1], fresh[1]]), table, PROMPT)
+    executor.pruner.prune(Keep(0, 10, [fresh[0], table[1], fresh[1]], PROMPT - 10), table, PROMPT)
     lost = [block for block in table if block != table[1]]
     assert executor.cache.data[:, :, lost].numpy().tobytes() == before[:, :, lost].numpy().tobytes()
     assert executor.cache.data[:, :, fresh[1], 2:].isnan().all()
@@ -279,7 +294,7 @@ def test_plans_that_cannot_be_carried_out(loaded: Checkpoint) -> None:
     plan = StepPlan(0, 0, [])
     plan.seqs, plan.starts, plan.counts = [0], [0], [PROMPT]
     plan.opened[0] = Opening(0, 0, None, [[1, 2, 3, 4, 5, 6]], 0, 0, PROMPT)
-    for keep in (Keep(0, PROMPT + 1, [1, 2, 3, 4, 5, 6]), Keep(0, 9, [1, 2])):
+    for keep in (Keep(0, PROMPT + 1, [1, 2, 3, 4, 5, 6], -1), Keep(0, 9, [1, 2], PROMPT - 9)):
         plan.keeps = [keep]
         with pytest.raises(ImpossiblePlan, match=f"sequence 0 keeps {keep.tokens} of {PROMPT} tokens in"):
             server.executor.submit(plan)
