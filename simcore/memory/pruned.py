@@ -83,5 +83,5 @@ class PrunedMemory(PagedMemory):
         sequence.horizon = len(table) * size + 1
         self._internal += self._never_used(sequence)
         if self.journal is not None:
-            for place, block in enumerate(table):
+            for place, block in enumerate(table, 1):
                 self.journal.write(Event.PRUNE, block, sequence.id, 0, 1, place)
