@@ -2,12 +2,12 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
+
+from array_api_compat import array_namespace
 
 from simcore.policies.base import Policy
-
-Array = Any
-"""An array of NumPy or of torch; `array_api_compat.array_namespace` has functions for either."""
+from simcore.policies.pruning.arrays import Array, numbers, widened
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,30 @@ class View:
     attended: Array = None
     """[kv_heads, tokens]: the attention that each token has been paid so far, by all queries that could see it, summed
     over the query heads of a KV head; for a policy with `sums_attention`"""
+    keep: int | None = None
+    """how many tokens of each head are to stay; None: not said"""
+
+    def weights(self) -> Array:
+        """[kv_heads, heads / kv_heads, seen, tokens]: how each of `queries` shares its attention among the tokens.
+
+        Softmax over the tokens that stand no later than the query (https://arxiv.org/abs/1706.03762), in float32 or
+        wider. The last token that is stored is the last that asked.
+        """
+        xp = array_namespace(self.keys)
+        (kv_heads, tokens, size), seen = self.keys.shape, self.queries.shape[1]
+        queries = xp.reshape(widened(self.queries), (kv_heads, -1, size))
+        products = queries @ xp.matrix_transpose(widened(self.keys)) / size**0.5
+        asked = self.positions[:, -1:] - xp.flip(numbers(seen, self.positions))  # [kv_heads, seen]
+        visible = self.positions[:, None, :] <= asked[:, :, None]
+        products = xp.reshape(products, (kv_heads, -1, seen, tokens))
+        products = xp.where(visible[:, None], products, xp.finfo(products.dtype).min)
+        powers = xp.exp(products - xp.max(products, axis=-1, keepdims=True))
+        return powers / xp.sum(powers, axis=-1, keepdims=True)
+
+    def newest(self, count: int) -> Array:
+        """[tokens] bool: which are the last `count` of those that are stored, or the last `keep` where that is less."""
+        tokens = self.positions.shape[1]
+        return numbers(tokens, self.positions) >= tokens - (count if self.keep is None else min(count, self.keep))
 
 
 @dataclass

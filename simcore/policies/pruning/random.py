@@ -1,0 +1,39 @@
+"""Any tokens: what every other policy has to beat."""
+
+from dataclasses import dataclass
+
+from array_api_compat import array_namespace
+
+from simcore.policies.base import parameter
+from simcore.policies.pruning.arrays import Array, numbers
+from simcore.policies.pruning.base import Pruning, View
+
+_HALF = (1 << 32) - 1
+
+
+@dataclass
+class RandomTokens(Pruning):
+    """Keep any tokens, others in each head of each layer.
+
+    A token has its number for ever, a hash of where it stands. So what stays is a uniform sample of all that were ever
+    stored, however often tokens are dropped. All sequences draw the same. The baseline of
+    https://arxiv.org/abs/2510.00636.
+    """
+
+    name = "random"
+    by_position = True
+    seed: int = parameter(0, help="Another number, other tokens.", ge=0, lt=1 << 32)
+
+    def score(self, view: View) -> Array:
+        xp = array_namespace(view.positions)
+        head = numbers(view.positions.shape[0], view.positions)[:, None]
+        number = _hash(view.positions + _hash(head + _hash(view.layer + _hash(self.seed))))
+        return xp.astype(number, xp.float64)
+
+
+def _hash(x: Array) -> Array:
+    """32 of 32 bits, of ints as of int64, in which nothing overflows. https://github.com/skeeto/hash-prospector"""
+    x = x + 0x9E3779B9 & _HALF
+    x = (x ^ x >> 16) * 0x45D9F3B & _HALF
+    x = (x ^ x >> 16) * 0x45D9F3B & _HALF
+    return x ^ x >> 16
