@@ -64,6 +64,8 @@ def _facts(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
     moves = summary["moves"]
     swapped = f", {moves['swaps_out']:,} blocks swapped out and {moves['swaps_in']:,} in" if moves["swaps_out"] else ""
     yield "preemptions", f"{summary['preemptions']:,}{swapped}"
+    if pruned := summary["pruning"]["tokens"]:
+        yield "pruning", f"{pruned:,} tokens dropped, in {summary['pruning']['times']:,} times"
     if moves["copies"]:
         yield "samples", f"{moves['copies']:,} blocks copied before a sample wrote into its own"
     if memory["saved_share"]:

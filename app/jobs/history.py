@@ -60,9 +60,11 @@ _STATUS_OF = np.array(
         Status.DECODE,
         Status.PREEMPTED,
         Status.ENDED,
+        Status.DECODE,
     ],
     np.int8,
 )
+"""By the kind of a sequence's last event."""
 
 
 @dataclass(frozen=True)
@@ -204,8 +206,9 @@ class _Cells:
         names = event != Event.SWAP_OUT
         self.key[block[names]] = np.where(event == Event.EVICT, 0, key)[names]
         taken = (event == Event.ALLOCATE) | (event == Event.HIT)
-        self.taker[block[taken]] = sequence[taken]
-        self.place[block[taken]] = place[taken]
+        placed = taken | (event == Event.PRUNE)
+        self.taker[block[placed]] = sequence[placed]
+        self.place[block[placed]] = place[placed]
         freed = event == Event.FREE
         np.add.at(self.holders, block[taken], sequence[taken])
         np.subtract.at(self.holders, block[freed], sequence[freed])
@@ -462,8 +465,8 @@ class History:
         return _Alive(end, count, sequence.astype(np.int64), number[last])
 
     def _note_entries(self, first: int) -> None:
-        event, block, sequence = (self.entries[name][first:] for name in ("event", "block", "sequence"))
-        self._place.append({"place": self._places(event, block, sequence)})
+        event, sequence, other = (self.entries[name][first:] for name in ("event", "sequence", "other"))
+        self._place.append({"place": self._places(event, sequence, other)})
         while first < len(self.entries):
             end = min(self._frames.end + self._frames.spacing, len(self.entries))
             self._tail.play(self.entries, self._place, first, end)
@@ -471,10 +474,10 @@ class History:
             if end == self._frames.end + self._frames.spacing:
                 self._frames.keep(self._tail)
 
-    def _places(self, event: Numbers, block: Numbers, sequence: Numbers) -> Numbers:
+    def _places(self, event: Numbers, sequence: Numbers, other: Numbers) -> Numbers:
         """Which entry of its sequence's table each block that is taken becomes: the number of those it has already.
 
-        A copy takes the place of its source, which is always the last one of a table.
+        A copy takes the place of its source, which is always the last one of a table. Pruning says the places anew.
         """
         taken = (event == Event.ALLOCATE) | (event == Event.HIT)
         change = taken.astype(np.int64) - (event == Event.FREE)
@@ -493,7 +496,7 @@ class History:
         place = held - 1
         copies = np.flatnonzero(event == Event.COPY)
         place[copies[copies > 0] - 1] -= 1  # the entry before tells that its target was allocated
-        return place
+        return np.where(event == Event.PRUNE, other - 1, place)
 
     def _room(self, array: Numbers, needed: int, fill: int) -> Numbers:
         """The array, or a longer one with the same beginning: in a file that has no name, where there is a folder."""
@@ -601,7 +604,7 @@ class History:
         place = self._place["place"][first:end]
         mine = (who >= 0) & (who < len(wanted))
         mine[mine] = wanted[who[mine]]
-        mine &= (event == Event.ALLOCATE) | (event == Event.HIT) | (event == Event.FREE)
+        mine &= np.isin(event, (Event.ALLOCATE, Event.HIT, Event.FREE, Event.PRUNE))
         places = np.flatnonzero(mine)
         who, block, event, place = who[places], block[places], event[places], place[places]
         # of all that a sequence did with a block the last thing counts: it has it, unless that was letting go

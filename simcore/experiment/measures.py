@@ -48,6 +48,7 @@ def _all() -> Iterator[Metric]:
     yield Metric("tokens.scheduled", "tokens", "Tokens computed, those computed again included.", "lower")
     yield Metric("moves.swaps_out", "blocks", "Blocks swapped out to the host.", None)
     yield Metric("moves.swaps_in", "blocks", "Blocks swapped in from the host.", None)
+    yield Metric("pruning.tokens", "tokens", "Tokens that live requests lost by pruning.", None)
     yield Metric("memory.used_mean", "blocks", "Blocks in use, mean over time.", None)
     yield Metric("memory.used_peak", "blocks", "Most blocks in use.", None)
     yield Metric("memory.stored_share", "1", "Share of the pool that holds tokens.", None)

@@ -45,7 +45,8 @@ class PrunedMemory(PagedMemory):
     def __init__(self, pool: BlockPool, block_size: int, keys: BlockKeys | None, budget: Budget) -> None:
         super().__init__(pool, block_size, keys)
         self.budget = budget
-        self._leaving: dict[int, tuple[list[Block], int]] = {}  # by sequence: blocks to let go of, the cached ones first
+        self._leaving: dict[int, tuple[list[Block], int]] = {}
+        """by sequence: the blocks that it lets go of after this step, and how many of them, the first, are cached"""
 
     def pack(self, sequence: Sequence, tokens: int) -> list[Block] | None:
         """The block table of a running sequence when it keeps so many of its tokens; None: no room for it now.
@@ -83,5 +84,5 @@ class PrunedMemory(PagedMemory):
         sequence.horizon = len(table) * size + 1
         self._internal += self._never_used(sequence)
         if self.journal is not None:
-            for place, block in enumerate(table):
+            for place, block in enumerate(table, 1):
                 self.journal.write(Event.PRUNE, block, sequence.id, 0, 1, place)

@@ -43,7 +43,7 @@ class Entry(NamedTuple):
     """how many hold the block afterwards"""
     other: int
     """where its content comes from or goes to: a block of the pool (copy) or of the host (swaps); of a block into which
-    a pruned sequence packs what it keeps, its place in the table; else 0"""
+    a pruned sequence packs what it keeps, its place in the table, from 1; else 0"""
 
 
 ENTRY_TYPES: dict[str, type] = dict.fromkeys(Entry._fields, np.int32) | {

@@ -112,9 +112,8 @@ class SequenceLog:
         for branch in ended:
             request = branch.request
             left[request] -= 1
-            self._events.append(
-                plan.index, request.finished, Kind.END, branch.id, request.row, branch.outputs, request.live + left[request]
-            )
+            goes_on = request.live + left[request]
+            self._events.append(plan.index, request.finished, Kind.END, branch.id, request.row, branch.outputs, goes_on)
             self._ended.add(branch.id)
 
     def events(self) -> dict[str, NDArray[np.int64]]:

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from simcore.errors import UnsupportedError
 from simcore.schema import KeyInfo, Misfit, shown
 
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong."""

@@ -1,8 +1,8 @@
 """Who decodes. All of them move with one clock, so a step costs what happens in it, not what runs.
 
 Each gets one token in every step, so how far a sequence has come is the clock less a constant, its `offset`, and
-nothing need be done for it until it fills a block, needs another one, is pruned, or ends. When that will be is known, and noted in
-a calendar. What the tables of all of them hold together follows from the sum of the offsets.
+nothing need be done for it until it fills a block, needs another one, is pruned, or ends. When that will be is known,
+and noted in a calendar. What the tables of all of them hold together follows from the sum of the offsets.
 """
 
 from collections import defaultdict

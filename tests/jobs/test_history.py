@@ -29,6 +29,12 @@ CASES = {
     "beams": ("beam-search", ["workload.requests=25"]),
     "tiers": ("tiers", ["workload.requests=60"]),
     "windows": ("default", [*SMALL, 'model={ preset = "gpt-oss-20b" }', 'hardware={ preset = "h100" }']),
+    "pruned once": ("default", [*SMALL, "pruning.keep=0.4", "workload.arrivals.rate=40.0"]),
+    "pruned again": ("default", [*SMALL, "pruning={ budget = 50, during = 'outputs' }"]),
+    "pruned in place": (
+        "default",
+        [*SMALL, "memory.prefix_caching=false", "pruning={ budget = 50, during = 'outputs', slack = 5 }"],
+    ),
     "contiguous": ("orca", ["workload.requests=40"]),
 }
 
@@ -48,6 +54,9 @@ class Copy:
         assert self.simulation is not None
         scheduler = self.simulation.scheduler
         self.tables.append({s.id: [b for table in s.tables for b in table if b] for s in scheduler.running})
+        for keep in plan.keeps:  # until the step is done it holds both
+            mine = self.tables[-1][keep.seq]
+            mine += [block for block in keep.table if block not in mine]
         self.tokens.append({s.id: self._tokens(s) for s in scheduler.running})
         self.waiting.append({s.id for s in [*scheduler.waiting, *scheduler.fetching]})
 

@@ -86,7 +86,7 @@ def test_what_is_cached_stays_whole() -> None:
 
 
 def test_without_room_the_claim_on_the_cache_is_given_up() -> None:
-    """A prompt takes 5 blocks of 6: what it keeps is packed into 2 of its own, and none of its prompt is found later."""
+    """A prompt takes 5 blocks of 6: what it keeps is packed into 2 of its own, and nobody finds its prompt later."""
     record, _ = carried_out(by_hand({"budget": 6}, blocks=7, caching=True), shared_prompts(2, 20))
     steps = record.steps
     assert steps["prunings"].sum() == 2

@@ -21,7 +21,7 @@ _WORDS = {
     Event.COPY: "a copy was made into it",
     Event.SWAP_OUT: "its content went to the host",
     Event.SWAP_IN: "content came back into it",
-    Event.PRUNE: "pruned",
+    Event.PRUNE: "what pruning left was packed into it",
 }
 _STATES = {
     Status.WAITING: "waits in the queue",
@@ -225,6 +225,8 @@ def _moment(kind: Kind, tokens: int, end: int) -> str:
             return f"{tokens:,} tokens of its prompt are computed"
         case Kind.DECODE:
             return f"its prompt is done ({tokens:,} tokens); a token a step from here on"
+        case Kind.PRUNE:
+            return f"pruned: {end:,} of its tokens are gone"
         case Kind.PREEMPT:
             return "<b>preempted</b>: it gave its blocks back"
         case _:

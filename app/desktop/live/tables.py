@@ -183,6 +183,7 @@ _OF_REQUESTS = {
     Kind.OPEN: "admitted",
     Kind.PREEMPT: "preempted",
     Kind.END: "finished",
+    Kind.PRUNE: "pruned",
 }
 _OF_BLOCKS = {
     Event.EVICT: "evicted",
@@ -193,6 +194,7 @@ _OF_BLOCKS = {
     Event.COPY: "copied",
     Event.SWAP_OUT: "swapped out",
     Event.SWAP_IN: "swapped in",
+    Event.PRUNE: "packed",
 }
 FILTERS: dict[str, tuple[tuple[Kind, ...], tuple[Event, ...]]] = {
     "Requests and evictions": (tuple(_OF_REQUESTS), (Event.EVICT,)),
@@ -200,6 +202,7 @@ FILTERS: dict[str, tuple[tuple[Kind, ...], tuple[Event, ...]]] = {
     "Preemptions": ((Kind.PREEMPT,), ()),
     "Evictions": ((), (Event.EVICT,)),
     "Prefix hits": ((), (Event.HIT,)),
+    "Pruning": ((Kind.PRUNE,), (Event.PRUNE,)),
     "Copies and swaps": ((), (Event.COPY, Event.SWAP_OUT, Event.SWAP_IN)),
     "All of the blocks": ((), tuple(_OF_BLOCKS)),
 }
@@ -257,7 +260,9 @@ class EventLog(QWidget):
         end = int(history.steps["events"][last])
         begin = int(history.steps["events"][first - 1]) if first else 0
         begin = max(begin, end - _LOOKED_AT)
-        kind, step, row, tokens = (history.events[name][begin:end] for name in ("kind", "step", "row", "tokens"))
+        kind, step, row, tokens, lost = (
+            history.events[name][begin:end] for name in ("kind", "step", "row", "tokens", "end")
+        )
         places = np.flatnonzero(np.isin(kind, np.array(kinds, np.int8)))
         if wanted:
             names = {each: history.facts.id_of(each).lower() for each in np.unique(row[places]).tolist()}
@@ -273,6 +278,8 @@ class EventLog(QWidget):
                 more = f": {int(tokens[place]):,} tokens found"
             elif each == Kind.END:
                 more = f": {int(tokens[place]):,} tokens"
+            elif each == Kind.PRUNE:
+                more = f": {int(lost[place]):,} tokens lost"
             name = history.facts.id_of(int(row[place]))
             at = min(int(step[place]), last)
             found.append((at, begin + place, _OF_REQUESTS[each], f"{name}{more}", 0, int(row[place])))
