@@ -89,7 +89,7 @@ def _compare(
 
 
 def _dense(model: CausalLM, ids: Tensor, prompt_len: int, lives: Sequence[Life]) -> Tensor:
-    """Logits [answers, vocab_size] without a cache; who is pruned forgets the same tokens, and is whole when it is back."""
+    """Logits [answers, vocab_size] without a cache: in each life the heads forget what they forgot then."""
     device = model.embed.weight.device
     ids, positions = ids.to(device), torch.arange(len(ids), device=device)
     parts = []

@@ -329,14 +329,17 @@ def _steps(theory: Results, witness: Witness, scenario: Scenario) -> list[Row]:
 
 
 def _prunings(theory: Results, witness: Witness, pruning: PruningSection) -> list[Row]:
-    """Who was pruned in which step, how many slots that emptied, and whether as many tokens stay as the scenario says."""
+    """Who was pruned in which step, what it lost, and whether as many tokens stay as the scenario says."""
     steps, seen = theory.record.steps, witness.prunings.columns(PRUNING_COLUMNS)
     count = len(steps["t"])
-    stays = np.maximum(np.rint(pruning.keep * seen["known"]), 1) if pruning.keep < 1 else seen["known"]
-    stays = np.minimum(stays, pruning.budget) if pruning.budget else stays
+    stays = np.full(len(seen["known"]), pruning.budget or np.inf)
+    if pruning.keep < 1:
+        stays = np.minimum(stays, np.maximum(np.rint(pruning.keep * seen["known"]), 1))
     lost = np.bincount(seen["step"], seen["lost"], count)
     return [
-        equal("sequences pruned, each step", steps["prunings"], np.bincount(seen["step"], minlength=count), "sequences"),
+        equal(
+            "sequences pruned, each step", steps["prunings"], np.bincount(seen["step"], minlength=count), "sequences"
+        ),
         equal("tokens dropped, each step", steps["pruned_tokens"], lost, "tokens"),
         equal("tokens left of each pruned sequence", stays, seen["left"], "tokens"),
     ]
