@@ -14,7 +14,7 @@ from simcore.policies.pruning.base import Pruning, View
 class KeyNorm(Pruning):
     """Keep the tokens with the shortest keys, which get most attention; nothing but the keys is looked at.
 
-    The paper prunes neither of the first two layers. https://arxiv.org/abs/2406.11430
+    https://arxiv.org/abs/2406.11430
     """
 
     name = "key-norm"
