@@ -124,6 +124,15 @@ def test_half_formats_are_scored_in_a_wider_one(policy: Pruning, dtype: torch.dt
     torch.testing.assert_close(policy.score(half), policy.score(wide))
 
 
+@pytest.mark.parametrize("policy", SMALL, ids=str)
+def test_all_is_computed_where_the_tensors_lie(policy: Pruning) -> None:
+    """Tensors of torch's device without numbers, which refuses those of any other."""
+    view = turned(some(60, policy.window, 30), lambda x: torch.from_numpy(x).to("meta"))
+    kept = keep_highest(policy.score(view), 30)
+    assert kept.device.type == "meta"
+    assert kept.shape == (KV_HEADS, 30)
+
+
 @pytest.mark.parametrize("pruned", [False, True], ids=["whole", "pruned"])
 def test_weights_are_softmax_attention_to_what_a_query_can_see(pruned: bool) -> None:
     view = some(9, window=4, pruned=pruned)

@@ -19,7 +19,7 @@ class KeyNorm(Pruning):
 
     name = "key-norm"
     aliases = ("knorm", "l2norm")
-    recent: int = parameter(0, unit="tokens", help="Newest tokens, which stay.", ge=0)
+    recent: int = parameter(0, unit="tokens", help="Newest tokens, which stay.", ge=0, le=1_000_000)
 
     def score(self, view: View) -> Array:
         xp = array_namespace(view.keys)

@@ -21,8 +21,8 @@ class LagKV(Pruning):
 
     name = "lag-kv"
     aliases = ("lagkv",)
-    sinks: int = parameter(4, unit="tokens", help="First tokens, which stay.", ge=0)
-    lag: int = parameter(128, unit="tokens", help="Tokens of a part.", ge=2)
+    sinks: int = parameter(4, unit="tokens", help="First tokens, which stay.", ge=0, le=1_000_000)
+    lag: int = parameter(128, unit="tokens", help="Tokens of a part.", ge=2, le=1_000_000)
 
     def score(self, view: View) -> Array:
         xp = array_namespace(view.keys)
