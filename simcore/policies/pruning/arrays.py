@@ -26,6 +26,13 @@ def norm(x: Array) -> Array:
     return xp.linalg.vector_norm(widened(x), axis=-1)
 
 
+def softmax(x: Array) -> Array:
+    """Over the last axis."""
+    xp = array_namespace(x)
+    powers = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
+    return powers / xp.sum(powers, axis=-1, keepdims=True)
+
+
 def chunk_sums(x: Array, size: int) -> Array:
     """[..., tokens]: in the place of each token the sum of its chunk, of `size` tokens but for the last one."""
     xp = array_namespace(x)

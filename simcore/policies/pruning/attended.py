@@ -39,4 +39,6 @@ class ObservedAttention(Pruning):
     sums_attention = True
 
     def score(self, view: View) -> Array:
-        return view.attended / (view.positions[:, -1:] - view.positions + 1)
+        xp = array_namespace(view.attended)
+        queries = view.positions[:, -1:] - view.positions + 1
+        return view.attended / xp.astype(queries, view.attended.dtype)

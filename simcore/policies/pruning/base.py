@@ -7,7 +7,7 @@ from typing import ClassVar
 from array_api_compat import array_namespace
 
 from simcore.policies.base import Policy
-from simcore.policies.pruning.arrays import Array, numbers, widened
+from simcore.policies.pruning.arrays import Array, numbers, softmax, widened
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,7 @@ class View:
         asked = self.positions[:, -1:] - xp.flip(numbers(seen, self.positions))  # [kv_heads, seen]
         visible = self.positions[:, None, :] <= asked[:, :, None]
         products = xp.reshape(products, (kv_heads, -1, seen, tokens))
-        products = xp.where(visible[:, None], products, xp.finfo(products.dtype).min)
-        powers = xp.exp(products - xp.max(products, axis=-1, keepdims=True))
-        return powers / xp.sum(powers, axis=-1, keepdims=True)
+        return softmax(xp.where(visible[:, None], products, xp.finfo(products.dtype).min))
 
     def newest(self, count: int) -> Array:
         """[tokens] bool: which are the last `count` of those that are stored, or the last `keep` where that is less."""

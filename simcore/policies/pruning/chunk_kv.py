@@ -20,7 +20,7 @@ class ChunkKV(SnapKV):
 
     name = "chunk-kv"
     aliases = ("chunkkv",)
-    chunk: int = parameter(10, unit="tokens", help="Tokens that stay or go together.", ge=1)
+    chunk: int = parameter(10, unit="tokens", help="Tokens that stay or go together.", ge=1, le=1_000_000)
 
     def score(self, view: View) -> Array:
         xp = array_namespace(view.keys)

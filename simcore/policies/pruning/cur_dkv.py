@@ -20,8 +20,8 @@ class CurDKV(Pruning):
 
     name = "cur-dkv"
     aliases = ("cur",)
-    sinks: int = parameter(4, unit="tokens", help="First tokens of the text, which stay.", ge=0)
-    chunk: int = parameter(16, unit="tokens", help="Tokens that are compared with each other.", ge=1)
+    sinks: int = parameter(4, unit="tokens", help="First tokens of the text, which stay.", ge=0, le=1_000_000)
+    chunk: int = parameter(16, unit="tokens", help="Tokens that are compared with each other.", ge=1, le=1_000_000)
 
     def score(self, view: View) -> Array:
         xp = array_namespace(view.keys)

@@ -14,12 +14,12 @@ from simcore.policies.pruning.base import Pruning, View
 class KeyNorm(Pruning):
     """Keep the tokens with the shortest keys, which get most attention; nothing but the keys is looked at.
 
-    The paper prunes neither of the first two layers. https://arxiv.org/abs/2406.11430
+    https://arxiv.org/abs/2406.11430
     """
 
     name = "key-norm"
     aliases = ("knorm", "l2norm")
-    recent: int = parameter(0, unit="tokens", help="Newest tokens, which stay.", ge=0)
+    recent: int = parameter(0, unit="tokens", help="Newest tokens, which stay.", ge=0, le=1_000_000)
 
     def score(self, view: View) -> Array:
         xp = array_namespace(view.keys)

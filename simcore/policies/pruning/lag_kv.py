@@ -6,7 +6,7 @@ from math import inf
 from array_api_compat import array_namespace
 
 from simcore.policies.base import parameter
-from simcore.policies.pruning.arrays import Array, numbers, widened
+from simcore.policies.pruning.arrays import Array, numbers, softmax, widened
 from simcore.policies.pruning.base import Pruning, View
 
 
@@ -21,8 +21,8 @@ class LagKV(Pruning):
 
     name = "lag-kv"
     aliases = ("lagkv",)
-    sinks: int = parameter(4, unit="tokens", help="First tokens, which stay.", ge=0)
-    lag: int = parameter(128, unit="tokens", help="Tokens of a part.", ge=2)
+    sinks: int = parameter(4, unit="tokens", help="First tokens, which stay.", ge=0, le=1_000_000)
+    lag: int = parameter(128, unit="tokens", help="Tokens of a part.", ge=2, le=1_000_000)
 
     def score(self, view: View) -> Array:
         xp = array_namespace(view.keys)
@@ -35,8 +35,8 @@ class LagKV(Pruning):
         first, end = self.sinks, self.sinks + parts * self.lag
         shape = (kv_heads, parts, self.lag, -1)
         worth = sum(_stands_out(xp.reshape(x[:, first:end], shape)) for x in (view.keys, view.values))
-        ranks = xp.argsort(xp.argsort(worth, axis=-1), axis=-1) / self.lag
-        ranks = xp.reshape(xp.astype(ranks, xp.float64), (kv_heads, -1))
+        ranks = xp.astype(xp.argsort(xp.argsort(worth, axis=-1), axis=-1), xp.float64) / self.lag
+        ranks = xp.reshape(ranks, (kv_heads, -1))
         return xp.concat([scores[:, :first], ranks, scores[:, end - self.lag :]], axis=1)
 
 
@@ -45,5 +45,4 @@ def _stands_out(x: Array) -> Array:
     xp = array_namespace(x)
     x = widened(x)
     low, high = (extreme(x[:, 1:], axis=2, keepdims=True) for extreme in (xp.min, xp.max))
-    powers = xp.exp(xp.std((x[:, :-1] - low) / (high - low), axis=-1, correction=1))
-    return powers / xp.sum(powers, axis=-1, keepdims=True)
+    return softmax(xp.std((x[:, :-1] - low) / (high - low), axis=-1, correction=1))

@@ -8,7 +8,7 @@ from simcore.policies.base import parameter
 from simcore.policies.pruning.arrays import Array, numbers
 from simcore.policies.pruning.base import Pruning, View
 
-_HALF = (1 << 32) - 1
+_WORD = (1 << 32) - 1
 
 
 @dataclass
@@ -16,8 +16,7 @@ class RandomTokens(Pruning):
     """Keep any tokens, others in each head of each layer.
 
     A token has its number for ever, a hash of where it stands. So what stays is a uniform sample of all that were ever
-    stored, however often tokens are dropped. All sequences draw the same. The baseline of
-    https://arxiv.org/abs/2510.00636.
+    stored, however often tokens are dropped. All sequences draw the same. A baseline of https://github.com/NVIDIA/kvpress
     """
 
     name = "random"
@@ -32,8 +31,8 @@ class RandomTokens(Pruning):
 
 
 def _hash(x: Array) -> Array:
-    """32 of 32 bits, of ints as of int64, in which nothing overflows. https://github.com/skeeto/hash-prospector"""
-    x = x + 0x9E3779B9 & _HALF
-    x = (x ^ x >> 16) * 0x45D9F3B & _HALF
-    x = (x ^ x >> 16) * 0x45D9F3B & _HALF
+    """32 bits from 32 bits, in ints or in int64, which never overflow. https://nullprogram.com/blog/2018/07/31/"""
+    x = x + 0x9E3779B9 & _WORD
+    x = (x ^ x >> 16) * 0x45D9F3B & _WORD
+    x = (x ^ x >> 16) * 0x45D9F3B & _WORD
     return x ^ x >> 16

@@ -16,13 +16,15 @@ class SnapKV(Pruning):
     """Keep the newest tokens, and those that these look at, with their neighbours; each head its own.
 
     The score is the attention that the window pays on average, pooled along the text. Query heads that share a KV head
-    are averaged, as kvpress does; the paper has no such heads. https://arxiv.org/abs/2404.14469
+    are averaged, as in kvpress; the authors' code stores tokens for each query head. https://arxiv.org/abs/2404.14469
     """
 
     name = "snap-kv"
     aliases = ("snapkv",)
-    window: int = parameter(32, unit="tokens", help="Newest tokens, which judge the others and stay.", ge=1)
-    kernel: int = parameter(5, unit="tokens", help="Neighbours over which attention is pooled; 1: none.", ge=1)
+    window: int = parameter(
+        32, unit="tokens", help="Newest tokens, which judge the others and stay.", ge=1, le=1_000_000
+    )
+    kernel: int = parameter(5, unit="tokens", help="Neighbours over which attention is pooled; 1: none.", ge=1, le=1000)
     pooling: Literal["mean", "max"] = parameter("mean", help="What is taken of the neighbours.")
 
     def score(self, view: View) -> Array:

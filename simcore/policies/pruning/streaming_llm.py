@@ -21,7 +21,7 @@ class StreamingLLM(Pruning):
     name = "streaming-llm"
     aliases = ("streamingllm",)
     by_position = True
-    sinks: int = parameter(4, unit="tokens", help="First tokens of the text, which stay.", ge=0)
+    sinks: int = parameter(4, unit="tokens", help="First tokens of the text, which stay.", ge=0, le=1_000_000)
 
     def score(self, view: View) -> Array:
         xp = array_namespace(view.positions)

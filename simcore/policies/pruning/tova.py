@@ -19,7 +19,7 @@ class TOVA(Pruning):
     """
 
     name = "tova"
-    recent: int = parameter(0, unit="tokens", help="Newest tokens, which stay.", ge=0)
+    recent: int = parameter(0, unit="tokens", help="Newest tokens, which stay.", ge=0, le=1_000_000)
 
     @property
     def window(self) -> int:
