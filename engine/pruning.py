@@ -145,6 +145,9 @@ class Pruner:
         memory.dropped += stored - tokens
         if memory.attended is not None:
             memory.attended = memory.attended.gather(-1, places)
+        if tokens + memory.dropped >= memory.until:  # nobody will ask again
+            memory.attended = None
+            memory.queries.clear()
 
 
 class _Watched:

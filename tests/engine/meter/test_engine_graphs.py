@@ -19,6 +19,7 @@ from engine.kv_cache import KVCache
 from engine.models import CausalLM, GPT2Shape, LlamaShape, Rope, build
 from engine.tokens import TokenIds
 from simcore import Simulation, Workload
+from simcore.policies.pruning import PRUNING
 from simcore.workload import make_workload
 from tests.engine.validate.small_runs import CONVERSATIONS, checkpoint, scenario
 
@@ -46,6 +47,9 @@ def test_inputs_are_those_of_a_batch_and_the_rest_is_padding(rows: int) -> None:
         assert getattr(found, name).dtype == getattr(alone, name).dtype, name
         assert getattr(found, name).data_ptr() == getattr(inputs.batch, name).data_ptr(), name
     assert (found.starts, found.counts) == (alone.starts, alone.counts)
+    moved = inputs.fill(tables, starts, tokens, np.array(starts) + 7)
+    assert moved.positions.tolist() == [start + 7 for start in starts]
+    assert moved.slots.tolist() == alone.slots.tolist()
     assert all(bound >= start for bound, start in zip(inputs.batch.starts, whole.starts, strict=True))
 
 
@@ -131,6 +135,33 @@ def test_answers_are_the_same_with_decode_steps_taken_aside(tmp_path: Path, pree
     assert drawn(aside) == drawn(play(loaded, workload, tables))
 
 
+def pruned(policy: str, during: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tables of a scenario, and what an executor is told of them."""
+    tables = {
+        "memory": {"blocks": 40},
+        "workload": CONVERSATIONS,
+        "pruning": {"policy": policy, "budget": 10, "during": during},
+    }
+    return tables, {"pruning": PRUNING[policy](), "prune_outputs": during == "outputs"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "during", "watched"),
+    [("snap-kv", "prompt", False), ("key-norm", "outputs", False), ("tova", "outputs", True), ("h2o", "outputs", True)],
+)
+def test_pruned_sequences_are_taken_aside_too_unless_they_must_be_watched(
+    tmp_path: Path, policy: str, during: str, watched: bool
+) -> None:
+    loaded = checkpoint(tmp_path)
+    tables, options = pruned(policy, during)
+    chosen = scenario(**tables)
+    workload = make_workload(chosen.workload, chosen.seed)
+    aside = play(loaded, workload, tables, stand=True, **options)
+    assert isinstance(aside.graphs, _Stand)
+    assert (len(aside.graphs.asked) == 0) == watched
+    assert drawn(aside) == drawn(play(loaded, workload, tables, **options))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_where_nothing_can_be_recorded_it_is_said_why_and_tried_once(tmp_path: Path) -> None:
     loaded = checkpoint(tmp_path)
@@ -192,6 +223,21 @@ class TestOnCuda:
         assert not replayed.graphs.failure
         assert len(replayed.graphs) > 2
         with_graphs, without = drawn(replayed), drawn(play(loaded, workload, tables))
+        assert with_graphs.keys() == without.keys()
+        alike = sum(with_graphs[branch] == without[branch] for branch in without)
+        assert alike >= 0.9 * len(without)  # rounding may tip a close choice
+
+    @pytest.mark.parametrize(("policy", "during"), [("snap-kv", "prompt"), ("key-norm", "outputs"), ("h2o", "outputs")])
+    def test_pruned_answers_are_those_without_graphs(self, tmp_path: Path, policy: str, during: str) -> None:
+        loaded = checkpoint(tmp_path, torch.float32)
+        loaded.model.cuda()
+        tables, options = pruned(policy, during)
+        chosen = scenario(**tables)
+        workload = make_workload(chosen.workload, chosen.seed)
+        replayed = play(loaded, workload, tables, graphs=True, **options)
+        assert replayed.graphs is not None
+        assert not replayed.graphs.failure
+        with_graphs, without = drawn(replayed), drawn(play(loaded, workload, tables, **options))
         assert with_graphs.keys() == without.keys()
         alike = sum(with_graphs[branch] == without[branch] for branch in without)
         assert alike >= 0.9 * len(without)  # rounding may tip a close choice
