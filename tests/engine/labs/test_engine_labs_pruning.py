@@ -15,11 +15,12 @@ from torch import Tensor
 from app.cli import main
 from engine.checkpoint import Checkpoint, find, load
 from engine.labs import pruning as lab
-from engine.labs.accuracy import accuracy
+from engine.labs.accuracy import Score, accuracy, pruned_logits
 from engine.labs.charts import pruned_chart
 from engine.labs.pruning import PAGE, RECENT, SINKS, WAYS, Freed, Prompt, Pruned, freed
 from engine.labs.tasks import documents
 from simcore.errors import InputError
+from simcore.policies.pruning import StreamingLLM
 
 PAGE_OF_THE_IDEA = Path(__file__).parents[3] / "docs" / "ideas" / "pruning.md"
 
@@ -126,6 +127,57 @@ def test_with_all_tokens_it_is_the_accuracy_of_the_model(gqa: Checkpoint) -> Non
     everything, *_ = lab.prune(gqa, keeps=[1.0], documents=2)
     assert everything.right == pytest.approx(expected)
     assert everything.freed[16] == Freed(0.0, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("budget", [20, 40, 1000])
+def test_served_from_pages_it_says_what_masks_say(gqa: Checkpoint, budget: int) -> None:
+    assert gqa.tokenizer is not None
+    (document,) = documents("recall", [80], 3)
+    prompt = Prompt(gqa, document)
+    kept = WAYS["first and last"](prompt.scores, min(budget, prompt.tokens))
+    expected = prompt.without(kept)
+    logits = pruned_logits(gqa.model, prompt._ids, prompt.tokens, StreamingLLM(sinks=SINKS), budget)
+    torch.testing.assert_close(logits[prompt._wanted], expected, atol=1e-4, rtol=1e-4)
+    scores = accuracy(gqa.model, gqa.tokenizer, [document], pruning=StreamingLLM(sinks=SINKS), budget=budget)
+    assert scores == {"recall": Score(len(prompt.answers), sum(prompt.right(expected)))}
+
+
+def test_what_pruning_costs_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["accuracy", "--model", "small-gqa", "--documents", "2", "--longest", "100"]
+    shares = []
+    for pruning in (
+        [],
+        ["--pruning", "snap-kv", "--budget", "1000"],
+        ["--pruning", "snap-kv:window=8", "--budget", "9"],
+    ):
+        assert main([*asked, *pruning, "--json"]) == 0
+        row = json.loads(capsys.readouterr().out)
+        shares.append(row["accuracy"])
+        assert (row["pruning"] is None) == (not pruning)
+    assert row["pruning"] == {"policy": "snap-kv(window=8)", "budget": 9}
+    assert shares[0] == shares[1]
+    assert shares[2]["recall"] < shares[0]["recall"] == 1.0
+    assert main([*asked, "--pruning", "h2o,random", "--budget", "30"]) == 0
+    said = capsys.readouterr().out
+    assert "h2o" in said
+    assert "each head keeps 30 tokens of a context at most" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--budget", "9"], "--budget is 9, but nothing is pruned without --pruning"),
+        (["--pruning", "h2o"], '--pruning is "h2o", but not how many tokens stay'),
+        (["--pruning", "h3o", "--budget", "9"], 'no pruning policy is called "h3o"; did you mean h2o?'),
+        (["--pruning", "h2o:recent=2", "--budget", "9"], "h2o: recent is 2"),
+        (["--pruning", "h2o", "--budget", "0"], "'--budget'"),
+    ],
+)
+def test_what_cannot_be_pruned_is_a_sentence(
+    options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["accuracy", *options]) == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_a_model_that_is_too_small_is_a_sentence(gqa: Checkpoint) -> None:

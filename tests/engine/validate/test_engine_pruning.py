@@ -284,6 +284,11 @@ def test_only_what_may_be_asked_for_is_remembered(loaded: Checkpoint) -> None:
     assert sum(sizes) >= 6 > sum(sizes[1:])
     server.run()
     assert memory.attended.shape[-1] == PROMPT, "its outputs are nobody's business"
+    server = Server(loaded, SumsToo(6), 5, sequences=1)
+    server.run(budget=9)
+    assert server.executor.pruner is not None
+    memory = server.executor.pruner.memories[0]
+    assert (memory.attended, len(memory.queries), memory.dropped) == (None, 0, PROMPT - 9)
 
 
 def test_plans_that_cannot_be_carried_out(loaded: Checkpoint) -> None:
