@@ -11,17 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.attention import PagedAttention
+from engine.attention import Attend, PagedAttention
 from engine.attention.paged import decode_path
 from engine.batch import Batch
 from engine.graphs import DecodeGraph, DecodeGraphs
 from engine.kv_cache import HostBlocks, KVCache
 from engine.models import CausalLM
+from engine.pruning import Pruner
 from engine.sampling import Sampler
 from engine.threads import DecodeThreads
 from engine.tokens import Ids, TokenIds
 from simcore.errors import UnsupportedError
 from simcore.memory.base import Move, MoveKind
+from simcore.policies.pruning import Pruning
 from simcore.scenario.workload import MOST_SAMPLES
 from simcore.serving.plan import Outcome, Seq, StepPlan
 from simcore.ticks import to_ticks
@@ -60,6 +62,9 @@ class Witness(Protocol):
     def done(self, plan: StepPlan, executor: "EngineExecutor", batch: Batch, logits: Tensor) -> None:
         """The model has run: logits [sampling rows, vocab_size]; see `executor.sampled` and `executor.sampled_from`."""
 
+    def pruned(self, plan: StepPlan, executor: "EngineExecutor") -> None:
+        """The sequences of `plan.keeps` have lost tokens; without any, this is not called."""
+
 
 class EngineExecutor:
     """Runs plans on a model. What it knows of tables it knows from the plans; it shares nothing with the scheduler.
@@ -81,6 +86,8 @@ class EngineExecutor:
         generate: bool = False,
         sampler: Sampler | None = None,
         eos: frozenset[int] = frozenset(),
+        pruning: Pruning | None = None,
+        prune_outputs: bool = False,
         path: str = "auto",
         graphs: bool = False,
         tune_threads: bool = False,
@@ -89,10 +96,11 @@ class EngineExecutor:
     ) -> None:
         """A pool of so many blocks, the null block included, and room for `host_blocks` that are swapped out.
 
-        `path`: how decode reads the cache, see `engine.attention.decode_path`. `graphs`: launch the kernels of a decode
-        step all at once, where that path is Triton's. `tune_threads`: find out on how many threads decode steps are
-        quickest. `clock`: seconds by which steps are timed; where others use the machine too, a model on one thread is
-        better timed by that thread's own.
+        `pruning`: chooses which tokens stay, where plans say that some must go; `prune_outputs`: they may say so while
+        a sequence decodes. `path`: how decode reads the cache, see `engine.attention.decode_path`. `graphs`: launch the
+        kernels of a decode step all at once, where that path is Triton's and pruning has nothing to look at.
+        `tune_threads`: find out on how many threads decode steps are quickest. `clock`: seconds by which steps are
+        timed; where others use the machine too, a model on one thread is better timed by that thread's own.
         """
         shape = model.shape
         self.device = model.embed.weight.device
@@ -102,6 +110,8 @@ class EngineExecutor:
         self._generate = generate
         self._sampler = sampler or Sampler()
         self._eos = eos
+        self._pruning = pruning
+        self._prune_outputs = prune_outputs
         self.path = decode_path(self.cache, path)
         """how decode reads the cache"""
         self.graphs = DecodeGraphs(model, self.cache) if graphs and self.path == "triton" else None
@@ -125,6 +135,11 @@ class EngineExecutor:
         """from which row of its logits, each"""
         self.moved: Counter[MoveKind] = Counter()
         """blocks of tensors that were moved so far"""
+        self.pruner: Pruner | None = None
+        """what is known of sequences that are pruned"""
+        if self._pruning is not None:
+            heads = self._model.shape.heads
+            self.pruner = Pruner(self._pruning, self.cache, heads, outputs=self._prune_outputs)
         self._workload = workload
         self._ids = ids
         self._outcomes: deque[Outcome] = deque()
@@ -147,9 +162,15 @@ class EngineExecutor:
             batch, logits = self._run(plan, graph)
         ended = self._choose(logits)
         spent += self._now() - begun
-        self._outcomes.append(Outcome(plan.index, to_ticks(spent), ended))
         for witness in self._witnesses:
             witness.done(plan, self, batch, logits)
+        if plan.keeps:
+            begun = self._now()
+            self._prune(plan, batch)
+            spent += self._now() - begun
+            for witness in self._witnesses:
+                witness.pruned(plan, self)
+        self._outcomes.append(Outcome(plan.index, to_ticks(spent), ended))
 
     def collect(self) -> Outcome:
         """The outcome of the oldest plan."""
@@ -159,6 +180,8 @@ class EngineExecutor:
         """What the kernels of a step can be launched with at once, if it is one of decode alone."""
         if self.graphs is None or not _only_decodes(plan):
             return None
+        if self.pruner is not None and self.pruner.watches(plan.seqs, plan.starts):
+            return None
         return self.graphs.find(len(plan.seqs), max(len(self.tables[seq]) for seq in plan.seqs))
 
     def _run(self, plan: StepPlan, graph: DecodeGraph | None) -> tuple[Batch, Tensor]:
@@ -166,26 +189,47 @@ class EngineExecutor:
         texts = [self.texts[self.branches[seq]] for seq in plan.seqs]
         tables = [self.tables[seq] for seq in plan.seqs]
         ends = [start + count for start, count in zip(plan.starts, plan.counts, strict=True)]
+        starts, positions = plan.starts, None
+        if self.pruner is not None:
+            starts = self.pruner.slots(plan.seqs, plan.starts)
+            positions = np.concatenate([_NOTHING, *map(np.arange, plan.starts, ends)])
         size = self.cache.block_size
-        for seq, table, end in zip(plan.seqs, tables, ends, strict=True):
-            if len(table) * size < end:
-                raise ImpossiblePlan(f"step {plan.index}: sequence {seq} has no block for its token {end}")
+        for seq, table, start, count in zip(plan.seqs, tables, starts, plan.counts, strict=True):
+            if len(table) * size < start + count:
+                raise ImpossiblePlan(f"step {plan.index}: sequence {seq} has no block for its token {start + count}")
         spans = zip(texts, plan.starts, ends, strict=True)
         fed = np.concatenate([text.ids[start:end] for text, start, end in spans] or [_NOTHING])
         rows = [row for row, (text, end) in enumerate(zip(texts, ends, strict=True)) if end == text.length]
         self._note_sampled([self.branches[plan.seqs[row]] for row in rows])
         if graph is not None:
-            batch = graph.inputs.fill(tables, plan.starts, fed)
+            batch = graph.inputs.fill(tables, starts, fed, positions)
             logits = graph(len(tables))
             return batch, logits if len(rows) == len(tables) else logits[torch.tensor(rows, device=self.device)]
-        batch = Batch.of(tables, plan.starts, plan.counts, torch.from_numpy(fed), size, self.device)
+        tokens = torch.from_numpy(fed)
+        batch = Batch.of(tables, starts, plan.counts, tokens, size, self.device, positions=positions)
         if not plan.seqs:
             return batch, self.cache.data.new_empty(0, self._model.shape.vocab_size)
         wanted = None
         if len(rows) < len(fed):
             wanted = torch.from_numpy(np.cumsum(plan.counts)[rows] - 1).to(self.device)
-        attend = PagedAttention(self.cache, batch, path=self.path)
+        attend: Attend = PagedAttention(self.cache, batch, path=self.path)
+        if self.pruner is not None:
+            attend = self.pruner.watch(attend, batch, plan.seqs, self.pruner.watches(plan.seqs, plan.starts))
         return batch, self._model(batch.tokens, batch.positions, attend, wanted)
+
+    def _prune(self, plan: StepPlan, batch: Batch) -> None:
+        """Let sequences keep some of their tokens only, one after another: one may write where another one was."""
+        if self.pruner is None:
+            raise ImpossiblePlan(f"step {plan.index}: sequences are pruned, but there is no policy to prune them by")
+        stored = dict(zip(plan.seqs, batch.ends, strict=True))
+        for keep in plan.keeps:
+            if not keep.tokens <= min(stored[keep.seq], len(keep.table) * self.cache.block_size):
+                raise ImpossiblePlan(
+                    f"step {plan.index}: sequence {keep.seq} keeps {keep.tokens} of {stored[keep.seq]} tokens in "
+                    f"{len(keep.table)} blocks"
+                )
+            self.pruner.prune(keep, self.tables[keep.seq], stored[keep.seq])
+            self.tables[keep.seq] = array("i", keep.table)
 
     def _now(self) -> float:
         """Seconds, once all that was asked of the device is done."""
@@ -198,6 +242,8 @@ class EngineExecutor:
         for seq, opening in plan.opened.items():
             self.tables[seq] = array("i", opening.tables[0])  # a list takes NumPy longer to read
             self.branches[seq] = (opening.request, opening.branch)
+            if self.pruner is not None:
+                self.pruner.open(seq, opening.computed, opening.known)
         for move in plan.moves:
             if move.kind is MoveKind.COPY:
                 self.tables[move.sequence][move.place] = move.target
@@ -208,6 +254,8 @@ class EngineExecutor:
                 self.tables[seq].extend(blocks)
         for seq in plan.closed:
             del self.tables[seq], self.branches[seq]
+            if self.pruner is not None:
+                self.pruner.close(seq)
 
     def _open(self, branch: Branch, prompt: Ids) -> Text:
         return Text(np.concatenate((prompt, self._ids.output(*branch))), len(prompt))

@@ -51,11 +51,17 @@ class DecodeInputs:
         """all rows, those of padding included; `starts` bound them from above"""
         self.fill([], [], np.empty(0, np.int64))
 
-    def fill(self, tables: Sequence[Sequence[int]], starts: Sequence[int], tokens: np.ndarray) -> Batch:
+    def fill(
+        self,
+        tables: Sequence[Sequence[int]],
+        starts: Sequence[int],
+        tokens: np.ndarray,
+        positions: np.ndarray | None = None,
+    ) -> Batch:
         """Rows with their block tables, the tokens stored before, and one new token each; the rest is padding.
 
-        Returns these rows without the padding. What was filled in before must have been read: the host's side is
-        overwritten at once.
+        `positions` are those of the new tokens; without them each row goes on at its start. Returns these rows without
+        the padding. What was filled in before must have been read: the host's side is overwritten at once.
         """
         rows, size = len(starts), self.batch.block_size
         old = np.asarray(starts, dtype=np.int64)
@@ -63,7 +69,7 @@ class DecodeInputs:
         for row, blocks in enumerate(tables):
             self._table[row, : len(blocks)] = blocks
         self._tokens[:rows], self._tokens[rows:] = tokens, 0
-        self._positions[:rows], self._positions[rows:] = old, 0
+        self._positions[:rows], self._positions[rows:] = old if positions is None else positions, 0
         self._slots[:rows] = self._table[np.arange(rows), old // size].astype(np.int64) * size + old % size
         self._slots[rows:] = -1
         self._lens[:rows], self._lens[rows:] = old + 1, 0

@@ -117,15 +117,24 @@ class KVCache:
             block.copy_(host.data[source], non_blocking=True)
         self.data.index_copy_(2, self._index(targets), blocks.movedim(0, 2))
 
-    def compact(self, table: Sequence[int], keep: Sequence[int]) -> None:
-        """Keep some tokens of a table, packed to its front in all layers; what lies behind is unwritten again.
+    def slots_of(self, table: Sequence[int]) -> Tensor:
+        """[blocks * block_size] int64: the slots of a block table, in order."""
+        offsets = torch.arange(self.block_size, device=self.data.device)
+        return (self._index(table)[:, None] * self.block_size + offsets).flatten()
 
-        keep: places within the table, rising. The table must not share blocks with another one.
+    def compact(self, table: Sequence[int], target: Sequence[int], places: Tensor) -> None:
+        """Each head keeps tokens of its own, packed to the front of another table; what lies behind is unwritten again.
+
+        places: [layers, kv_heads, tokens] int64, in the slots of `table`. The tables may have blocks in common: all is
+        read before anything is written. Nothing else may need the blocks of `target`; those of `table` that are not
+        among them stay as they are.
         """
-        places = torch.arange(len(table) * self.block_size, device=self.data.device)
-        slots = self._index(table)[places // self.block_size] * self.block_size + places % self.block_size
-        front, behind = slots[: len(keep)], slots[len(keep) :]
-        self._slots[:, :, front] = self._slots[:, :, slots[self._index(keep)]]
+        old, new = self.slots_of(table), self.slots_of(target)
+        layers, heads, tokens = places.shape
+        layer = torch.arange(layers, device=places.device)[:, None, None]
+        head = torch.arange(heads, device=places.device)[:, None]
+        front, behind = new[:tokens], new[tokens:]
+        self._slots[layer, :, front, head] = self._slots[layer, :, old[places], head]
         self._slots[:, :, behind] = float("nan")
 
     def poison(self, blocks: Sequence[int]) -> None:

@@ -1,7 +1,7 @@
 """Attention over sequences that lie whole in the tensors of the call: no cache, no pages."""
 
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
+from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor
@@ -103,6 +103,28 @@ class StandardAttention(DenseAttention):
     """The same with all weights in memory, and nothing of torch's own attention: an independent witness."""
 
     form = staticmethod(standard)
+
+
+class PrunedAttention:
+    """Causal attention of one sequence, whole in the call, of which each head forgets tokens on the way. See `Attend`.
+
+    No cache is pruned: every token after such a moment looks at what stayed and at those since then.
+    """
+
+    def __init__(self, tokens: int, kept: Mapping[int, Tensor]) -> None:
+        """kept: by how many tokens there were, which of them stayed, [layers, kv_heads, stayed] int64 positions."""
+        ends = [*sorted(end for end in kept if end < tokens), tokens]
+        self._first = ends[0]
+        self._later = [(slice(*span), kept[span[0]]) for span in pairwise(ends)]
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q [tokens, heads, head_dim], k and v [tokens, kv_heads, head_dim] -> [tokens, heads, head_dim]."""
+        head = torch.arange(k.shape[1], device=k.device)
+        done = [causal(*(x[None, : self._first] for x in (q, k, v)))[0]]
+        for span, kept in self._later:
+            keys, values = (torch.cat((x[kept[layer].T, head], x[span])) for x in (k, v))
+            done.append(causal(q[None, span], keys[None], values[None])[0])
+        return torch.cat(done)
 
 
 class BlockLocalAttention(DenseAttention):

@@ -19,14 +19,16 @@ from engine.tokens import TokenIds
 from engine.validate.answers import compare_answers
 from engine.validate.calibrate import CLOCKS, Clock
 from engine.validate.report import Report, Row, equal, off
-from engine.validate.witness import Witness
+from engine.validate.witness import PRUNING_COLUMNS, Witness
 from simcore import Results, Scenario, Simulation, Workload
 from simcore.errors import InputError
 from simcore.geometry import as_binary, block_bytes, pool_size, token_bytes
 from simcore.memory.base import Memory
+from simcore.policies.pruning import PRUNING
 from simcore.record.rows import Rows
 from simcore.scenario.calibration import Calibration
 from simcore.scenario.model import DTYPE_BYTES
+from simcore.scenario.pruning import PruningSection
 from simcore.serving.plan import StepPlan
 from simcore.serving.request import Request, Sequence
 from simcore.serving.world import Observer
@@ -111,9 +113,10 @@ class _Totals:
 
     def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
         copies = sum(move.kind == "copy" for move in plan.moves)
+        packed = sum(len(keep.table) for keep in plan.keeps)
         totals = plan.rows, plan.tokens, plan.context, plan.pairs
         chunks = plan.chunks, plan.chunk_tokens, plan.chunk_context
-        self.rows.append(*totals, *chunks, copies, len(plan.moves) - copies)
+        self.rows.append(*totals, *chunks, copies + packed, len(plan.moves) - copies)
 
     def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:
         pass
@@ -191,7 +194,7 @@ def validate(
     """
     prepared = scenario if isinstance(scenario, Prepared) else prepare(scenario, checkpoint)
     model, workload = checkpoint.model, prepared.workload
-    options = prepared.scenario.memory
+    options, pruning = prepared.scenario.memory, prepared.scenario.pruning
     swaps = prepared.scenario.scheduler.preemption != "recompute"
     host_blocks = (options.swap_blocks or prepared.blocks) if swaps else 0
     block = block_bytes(prepared.scenario.model.resolve(), options.block_size)
@@ -207,6 +210,8 @@ def validate(
             blocks=prepared.blocks,
             block_size=options.block_size,
             host_blocks=host_blocks,
+            pruning=PRUNING.make(pruning.policy) if pruning.on else None,
+            prune_outputs=pruning.during == "outputs",
             path=path,
             clock=CLOCKS[clock],
             witnesses=[witness],
@@ -226,6 +231,8 @@ def validate(
     theory = Simulation(prepared.scenario, workload=workload, timer=_Replay(iter(ticks.tolist()))).run()
 
     rows += _steps(theory, witness, prepared.scenario)
+    if pruning.on:
+        rows += _prunings(theory, witness, pruning)
     lengths = dict(enumerate(workload.prompt_len.tolist()))
     rows += compare_answers(model, executor, witness, lengths)
     notes = [*prepared.notes, f"decode reads the cache by way of: {executor.path}"]
@@ -319,6 +326,23 @@ def _steps(theory: Results, witness: Witness, scenario: Scenario) -> list[Row]:
     measured = np.array([witness.hits.get(row, 0) for row in range(len(hits))])
     rows.append(equal("hit tokens of each request", hits, measured, "tokens"))
     return rows
+
+
+def _prunings(theory: Results, witness: Witness, pruning: PruningSection) -> list[Row]:
+    """Who was pruned in which step, what it lost, and whether as many tokens stay as the scenario says."""
+    steps, seen = theory.record.steps, witness.prunings.columns(PRUNING_COLUMNS)
+    count = len(steps["t"])
+    stays = np.full(len(seen["known"]), pruning.budget or np.inf)
+    if pruning.keep < 1:
+        stays = np.minimum(stays, np.maximum(np.rint(pruning.keep * seen["known"]), 1))
+    lost = np.bincount(seen["step"], seen["lost"], count)
+    return [
+        equal(
+            "sequences pruned, each step", steps["prunings"], np.bincount(seen["step"], minlength=count), "sequences"
+        ),
+        equal("tokens dropped, each step", steps["pruned_tokens"], lost, "tokens"),
+        equal("tokens left of each pruned sequence", stays, seen["left"], "tokens"),
+    ]
 
 
 def _predicted(totals: _Totals, steps: int, calibration: Calibration) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ what each slot was written for.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -37,12 +38,27 @@ COLUMNS = (
     "strange_slots",
     "nan_logits",
 )
-"""blocks_used: listed by some table. tokens_stored: slots of these blocks with numbers in every layer; numbers_stored:
-those numbers. tokens_pushed: that came in at the model's door. slots_written: that held nothing before the step and
-hold a token after it; slots_overwritten: that held one before. hit_tokens: of sequences that are new or back, those
-before the first token that they pushed which were not fetched from the host. copies, swaps_out, swaps_in: blocks that
-were moved, counted where tensors are. strange_slots: that a row looked at,
-though they were written for another position or another token."""
+"""blocks_used: listed by some table, or about to be by that of a sequence that is pruned after the step. tokens_stored:
+slots of these blocks with numbers in every layer; numbers_stored: those numbers. tokens_pushed: that came in at the
+model's door. slots_written: that held nothing before the step and hold a token after it; slots_overwritten: that held
+one before. hit_tokens: of sequences that are new or back, those before the first token that they pushed which were not
+fetched from the host. copies, swaps_out, swaps_in: blocks that were moved, counted where tensors are. strange_slots:
+that a row looked at, though they were written for another position or another token, or hold what was kept of another
+sequence."""
+
+PRUNING_COLUMNS = ("step", "known", "left", "lost")
+"""known: tokens that the sequence had when it was admitted. left: slots of its table with numbers in every layer, after
+it was pruned; lost: by how many these are fewer than before."""
+
+
+@dataclass(slots=True)
+class Life:
+    """What a branch is told between its admission and its end, or the moment when it has to give way."""
+
+    first: int
+    """the number of its first answer of this life"""
+    kept: dict[int, Tensor] = field(default_factory=dict)
+    """by how many tokens there were when it was pruned, which stayed: [layers, kv_heads, stayed] int64 positions"""
 
 
 class Witness:
@@ -51,6 +67,7 @@ class Witness:
     def __init__(self, model: nn.Module, *, logit_bytes: int = 1 << 29) -> None:
         """Logits are kept for the answers of the first requests, up to so many bytes."""
         self.steps = Rows(len(COLUMNS))
+        self.prunings = Rows(len(PRUNING_COLUMNS))
         self.logits: dict[Branch, list[Tensor]] = {}
         """of each branch [vocab_size] for each token it was given, float32 or the model's float64, on the host"""
         self.hits: dict[int, int] = {}
@@ -58,6 +75,8 @@ class Witness:
         self.copied: set[Branch] = set()
         self.swapped: set[Branch] = set()
         """branches that were swapped in again"""
+        self.lives: dict[Branch, list[Life]] = {}
+        """of each branch"""
         self.recomputed: set[Branch] = set()
         """branches that came back, and had to compute some of what they had already"""
         self._model = model
@@ -66,6 +85,9 @@ class Witness:
         self._pushed = 0
         self._slots: _Slots | None = None
         self._fetched: dict[Seq, int] = {}
+        self._known: dict[Seq, int] = {}
+        self._packed: dict[Seq, tuple[int, int, int]] = {}  # of the pruned: a name, tokens that were kept, and lost
+        self._before: list[int] = []  # slots with numbers, of each whom the plan prunes
         self._moved: Counter[MoveKind] = Counter()
         self._seen: set[Branch] = set()
         self._handle: torch.utils.hooks.RemovableHandle | None = None
@@ -99,9 +121,16 @@ class Witness:
         self._pushed = 0
         fresh = [block for growth in plan.grown.values() for _, blocks in growth for block in blocks]
         size = executor.cache.block_size
-        for opening in plan.opened.values():
+        for seq, opening in plan.opened.items():
+            branch = (opening.request, opening.branch)
+            self.lives.setdefault(branch, []).append(Life(len(self.logits.get(branch, ()))))
+            self._known[seq] = executor.texts[branch].length
             if opening.parent is None:
                 fresh += opening.tables[0][-(-opening.computed // size) :]
+        for keep in plan.keeps:
+            fresh += set(keep.table).difference(executor.tables[keep.seq])
+        for seq in plan.closed:
+            self._packed.pop(seq, None)
         for move in plan.moves:
             self._slots.move(move.kind, move.source, move.target)
         if fresh:
@@ -121,7 +150,8 @@ class Witness:
         assert slots is not None
         ids = batch.tokens.cpu().numpy()
         written, overwritten = slots.write(batch.slots.cpu().numpy(), batch.positions.cpu().numpy(), ids)
-        used = sorted({block for table in executor.tables.values() for block in table})
+        tables = [*executor.tables.values(), *(keep.table for keep in plan.keeps)]
+        used = sorted({block for table in tables for block in table})
         stored, numbers = slots.stored(used)
         moved = executor.moved - self._moved
         self._moved = executor.moved.copy()
@@ -141,6 +171,25 @@ class Witness:
             int(logits.isnan().sum()),
         )
         self._keep(executor, logits)
+        self._before = [slots.held_in(executor.tables[keep.seq]) for keep in plan.keeps]
+
+    def pruned(self, plan: StepPlan, executor: EngineExecutor) -> None:
+        """See `engine.executor.Witness`."""
+        slots, pruner = self._slots, executor.pruner
+        assert slots is not None
+        assert pruner is not None
+        for keep, before in zip(plan.keeps, self._before, strict=True):
+            name = -2 - len(self.prunings)  # which is the id of no token
+            _, _, dropped = self._packed.get(keep.seq, (0, 0, 0))
+            self._packed[keep.seq] = name, keep.tokens, dropped + keep.dropped
+            slots.pack(executor.tables[keep.seq], keep.tokens, name)
+            left = slots.held_in(executor.tables[keep.seq])
+            self.prunings.append(plan.index, self._known[keep.seq], left, before - left)
+            branch, memory = executor.branches[keep.seq], pruner.memories[keep.seq]
+            if branch in self.logits:
+                kept = memory.kept.to("cpu", copy=True)
+                self.lives[branch][-1].kept[kept.shape[-1] + memory.dropped] = kept
+                self._room -= kept.nbytes
 
     def _found(self, plan: StepPlan, executor: EngineExecutor, batch: Batch) -> int:
         """Tokens that new sequences had when they pushed their first one, but for those fetched from the host."""
@@ -163,8 +212,12 @@ class Witness:
         assert self._slots is not None
         count = 0
         for seq, end in zip(plan.seqs, batch.ends, strict=True):
-            ids = executor.texts[executor.branches[seq]].ids[:end]
-            count += self._slots.strange(executor.tables[seq], ids)
+            name, kept, dropped = self._packed.get(seq, (0, 0, 0))
+            positions = np.arange(end)
+            positions[kept:] += dropped
+            ids = executor.texts[executor.branches[seq]].ids[positions]
+            ids[:kept] = name
+            count += self._slots.strange(executor.tables[seq], positions, ids)
         return count
 
     def _keep(self, executor: EngineExecutor, logits: Tensor) -> None:
@@ -223,21 +276,28 @@ class _Slots:
         position[slots], id[slots] = positions, ids
         return int((held[slots] & ~before).sum()), int(before.sum())
 
-    def held_in(self, block: int) -> int:
-        return int(self._held[block].sum())
+    def pack(self, table: Sequence[int], kept: int, name: int) -> None:
+        """The first slots of a table hold so many tokens now, others in each head: they go by a name and a number."""
+        slots = (np.asarray(table)[:, None] * self._size + np.arange(self._size)).reshape(-1)
+        self._held.reshape(-1)[slots] = self._there(slots)
+        self._position.reshape(-1)[slots[:kept]] = np.arange(kept)
+        self._id.reshape(-1)[slots[:kept]] = name
+
+    def held_in(self, blocks: int | Sequence[int]) -> int:
+        return int(self._held[blocks].sum())
 
     def stored(self, blocks: Sequence[int]) -> tuple[int, int]:
         """Slots of some blocks that hold a token, and their numbers."""
         slots = int(self._held[blocks].sum())
         return slots, slots * self._numbers
 
-    def strange(self, table: Sequence[int], ids: NDArray[np.int64]) -> int:
-        """How many of a table's first slots do not hold these ids at their positions."""
+    def strange(self, table: Sequence[int], positions: NDArray[np.int64], ids: NDArray[np.int64]) -> int:
+        """How many of a table's first slots do not hold these ids of these positions."""
         blocks = table[: -(-len(ids) // self._size)]
         held = self._held[blocks].reshape(-1)[: len(ids)]
         position = self._position[blocks].reshape(-1)[: len(ids)]
         id = self._id[blocks].reshape(-1)[: len(ids)]
-        return int((~held | (position != np.arange(len(ids))) | (id != ids)).sum())
+        return int((~held | (position != positions) | (id != ids)).sum())
 
     def _there(self, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which slots have a number in every place of every layer's keys and values."""

@@ -57,17 +57,25 @@ def test_blocks_swapped_out_come_back_bit_for_bit_to_other_places(dtype):
     assert cache.data[:, :, 5].isnan().all()
 
 
-@pytest.mark.parametrize("keep", [[0, 1, 2, 3, 4, 5, 6], [1, 3, 4, 6], [6], []])
-def test_compaction_packs_what_is_kept_and_poisons_the_rest(keep):
+@pytest.mark.parametrize("kept", [7, 4, 1, 0])
+@pytest.mark.parametrize("target", [[4, 2], [4], [4, 3], [1, 2], [5]])
+def test_each_head_keeps_tokens_of_its_own_and_the_rest_is_poisoned(kept, target):
+    if kept > len(target) * 4:
+        target = [*target, 0]
     cache = filled()
     before = cache.data.clone()
-    table = [4, 2]
-    cache.compact(table, keep)
-    slots = [block * 4 + offset for block in table for offset in range(4)]
+    draw = torch.Generator().manual_seed(kept)
+    places = torch.rand(3, 2, 7, generator=draw).argsort(-1)[..., :kept].sort(-1).values
+    cache.compact([4, 2], target, places)
     old, new = before.view(3, 2, 24, 2, 5), cache.data.view(3, 2, 24, 2, 5)
-    assert torch.equal(new[:, :, slots[: len(keep)]], old[:, :, [slots[place] for place in keep]])
-    assert new[:, :, slots[len(keep) :]].isnan().all()
-    assert torch.equal(cache.data[:, :, [0, 1, 3, 5]], before[:, :, [0, 1, 3, 5]])
+    slots, front = ([block * 4 + offset for block in table for offset in range(4)] for table in ([4, 2], target))
+    for layer in range(3):
+        for head in range(2):
+            chosen = [slots[place] for place in places[layer, head]]
+            assert torch.equal(new[layer, :, front[:kept], head], old[layer, :, chosen, head])
+    assert new[:, :, front[kept:]].isnan().all()
+    others = [block for block in range(6) if block not in target]
+    assert torch.equal(cache.data[:, :, others], before[:, :, others])
 
 
 def test_scratch_is_the_same_memory_until_more_is_needed():

@@ -165,7 +165,7 @@ def test_the_cache_on_cuda_does_what_it_does_on_a_cpu():
         cache.poison([1, 5])
         cache.copy([2, 3], [3, 2])
         cache.swap_in(host, [0, 2], [1, 4])
-        cache.compact([3, 1], [1, 2, 6])
+        cache.compact([3, 1], [3, 0], torch.tensor([[1, 2, 6], [0, 1, 7]], device=device).expand(3, -1, -1))
         k, v = values[0, :, 0, :2]
         cache.write(2, torch.tensor([3, 9], device=device), k.to(device), v.to(device))
         results.append(cache.data.cpu())

@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine.attention import DenseAttention
 from engine.checkpoint import Checkpoint
 from engine.executor import EngineExecutor
 from engine.sampling import Sampler, Sampling
 from engine.tokens import TokenIds
+from engine.validate.answers import compare_answers
 from engine.validate.witness import Witness
 from simcore import Scenario, Simulation, Workload
+from simcore.policies.pruning import PRUNING
 from simcore.workload.columns import PRIVATE
 from tests.engine.validate.small_runs import checkpoint
 from tests.theory.random_runs import scenarios, workloads
@@ -101,6 +104,29 @@ def test_in_float64_every_answer_is_the_one_alone(exact: Checkpoint) -> None:
     for preemption in ("swap", "recompute"):
         compare(server(24, preemption=preemption), burst(12, samples=2))
     assert min(reached[name] for name in MET) >= 10, reached
+
+
+def test_in_float64_pruned_answers_are_those_of_heads_that_forget(exact: Checkpoint) -> None:
+    """Under pressure, with hits and preemptions, for policies that look and such that do not."""
+    reached: Counter[str] = Counter()
+
+    @settings(max_examples=60)
+    @given(scenarios(ends=False, prunes=True), workloads(), st.sampled_from(sorted(PRUNING)))
+    def compare(scenario: Scenario, workload: Workload, policy: str) -> None:
+        outputs = scenario.pruning.during == "outputs"
+        executor, witness = run(exact, scenario, workload, reached, pruning=PRUNING[policy](), prune_outputs=outputs)
+        columns = witness.columns()
+        for name in ("strange_slots", "slots_overwritten", "nan_logits"):
+            assert not columns[name].any(), name
+        if witness.logits:
+            rows = compare_answers(exact.model, executor, witness, dict(enumerate(workload.prompt_len.tolist())))
+            assert [row for row in rows if not row.ok] == []
+        pruned = {branch for branch, lives in witness.lives.items() if any(life.kept for life in lives)}
+        reached.update(pruned=len(pruned), again=len(pruned & witness.recomputed))
+        reached.update(hit=sum(branch[0] in witness.hits for branch in pruned), prunings=len(witness.prunings))
+
+    compare()
+    assert min(reached[name] for name in ("pruned", "again", "hit", "preemptions", "hit_tokens")) >= 10, reached
 
 
 @settings(max_examples=40)

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from engine.batch import Batch
 from engine.checkpoint import Checkpoint
 from engine.executor import EngineExecutor
+from engine.kv_cache import KVCache
 from engine.validate import Report, validate
 from engine.validate.charts import memory_chart, page
 from engine.validate.report import Row, equal, off
@@ -19,8 +21,10 @@ from simcore import InputError, Scenario
 from simcore.memory.base import Hit, Usage
 from simcore.memory.paged import PagedMemory
 from simcore.memory.pool import BlockPool
+from simcore.memory.pruned import Budget, PrunedMemory
 from simcore.record.recorder import Recorder
 from simcore.scenario.calibration import Calibration
+from simcore.serving.decoding import Decoding
 from simcore.serving.scheduler import Scheduler
 from tests.engine.validate.small_runs import CONVERSATIONS, checkpoint, scenario
 
@@ -41,6 +45,12 @@ ALL: dict[str, Any] = {
     "scheduler": {"preemption": "swap", "policy": "priority"},
     "workload": CONVERSATIONS | {"samples": 2},
 }
+PRUNED: dict[str, Any] = {
+    "memory": {"blocks": 40},
+    "workload": CONVERSATIONS,
+    "pruning": {"policy": {"policy": "snap-kv", "window": 4}, "budget": 10, "during": "outputs", "slack": 2},
+}
+HALVED: dict[str, Any] = {"memory": {"blocks": 30}, "pruning": {"policy": "h2o", "keep": 0.5}}
 CALIBRATION = Calibration(model="m", device="d", block_size=4, tokens=[1, 64], seconds=[0.001, 0.002])
 
 
@@ -62,6 +72,10 @@ def found(report: Report, words: str) -> Row:
         (SAMPLES, "of parallel samples"),
         (SWAP, "swapped out and in"),
         (ALL, "swapped out and in"),
+        (PRUNED, "with shared prefixes"),
+        (PRUNED, "of pruned sequences"),
+        (HALVED, "preempted and recomputed"),
+        (HALVED, "of pruned sequences"),
     ],
 )
 def test_both_agree(loaded: Checkpoint, tables: dict[str, Any], reached: str) -> None:
@@ -203,6 +217,41 @@ def forgets_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "block_bytes", lambda *arguments: block(*arguments) // 2)
 
 
+def keeps_a_token_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that the scenario leaves a sequence."""
+    stays = Budget.stays
+    monkeypatch.setattr(Budget, "stays", lambda self, tokens: stays(self, tokens) + 1)
+
+
+def counts_a_dropped_token_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten = Decoding.shorten
+    monkeypatch.setattr(Decoding, "shorten", lambda self, sequence, tokens: shorten(self, sequence, tokens - 1))
+
+
+def packs_into_cached_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept goes into the blocks where it lies, whoever may find them."""
+
+    def mutant(self: PrunedMemory, sequence: Any, tokens: int) -> list[int]:
+        table = sequence.tables[0]
+        count = -(-tokens // self.block_size)
+        self._leaving[sequence.id] = table[count:], max(sequence.registered - count, 0)
+        return list(table[:count])
+
+    monkeypatch.setattr(PrunedMemory, "pack", mutant)
+
+
+def keeps_a_block_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool does not hear of the last block that a pruned sequence lets go of."""
+    keep = PrunedMemory.keep
+
+    def mutant(self: PrunedMemory, sequence: Any, table: list[int], dropped: int) -> None:
+        leaving, cached = self._leaving[sequence.id]
+        self._leaving[sequence.id] = leaving[:-1] if len(leaving) > cached else leaving, cached
+        keep(self, sequence, table, dropped)
+
+    monkeypatch.setattr(PrunedMemory, "keep", mutant)
+
+
 MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], dict[str, Any], str]] = [
     (a_hit_too_many, PREFIXES, "hold something else"),
     (registers_before_it_is_full, CHUNKS, "hold something else"),
@@ -217,6 +266,10 @@ MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], dict[str, Any], str]] 
     (reports_every_hit_twice, PREFIXES, "hit tokens that were not computed"),
     (another_format, {}, "bytes of a block"),
     (forgets_the_values, {}, "bytes of the pool"),
+    (keeps_a_token_too_many, PRUNED, "tokens left of each pruned sequence"),
+    (counts_a_dropped_token_too_few, HALVED, "carried out"),
+    (packs_into_cached_blocks, PRUNED, "hold something else"),
+    (keeps_a_block_too_many, HALVED, "blocks used"),
 ]
 
 
@@ -233,6 +286,77 @@ def test_a_wrong_simulator_fails(
     mutate(monkeypatch)
     report = validate(asked, loaded)
     assert not report.ok()
+    assert not found(report, words).ok
+
+
+def engine_keeps_a_token_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    compact = KVCache.compact
+
+    def mutant(self: KVCache, table: Any, target: Any, places: torch.Tensor) -> None:
+        compact(self, table, target, torch.cat((places, places[..., -1:]), -1))
+
+    monkeypatch.setattr(KVCache, "compact", mutant)
+
+
+def engine_drops_a_token_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    compact = KVCache.compact
+    monkeypatch.setattr(KVCache, "compact", lambda self, old, new, places: compact(self, old, new, places[..., :-1]))
+
+
+def engine_shifts_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is read one slot too far on."""
+    compact = KVCache.compact
+
+    def mutant(self: KVCache, table: Any, target: Any, places: torch.Tensor) -> None:
+        compact(self, table, target, (places - 1).clamp(min=0))
+
+    monkeypatch.setattr(KVCache, "compact", mutant)
+
+
+def engine_prunes_all_heads_as_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    compact = KVCache.compact
+
+    def mutant(self: KVCache, table: Any, target: Any, places: torch.Tensor) -> None:
+        compact(self, table, target, places[:, :1].expand_as(places))
+
+    monkeypatch.setattr(KVCache, "compact", mutant)
+
+
+def engine_turns_new_keys_by_their_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = Batch.of
+
+    def mutant(*arguments: Any, positions: Any = None) -> Batch:
+        return of(*arguments)
+
+    monkeypatch.setattr(Batch, "of", mutant)
+
+
+def engine_leaves_the_old_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It packs in place, whatever the plan says, and shows the plan's table."""
+    compact = KVCache.compact
+
+    def mutant(self: KVCache, table: Any, target: Any, places: torch.Tensor) -> None:
+        compact(self, table, table, places)
+
+    monkeypatch.setattr(KVCache, "compact", mutant)
+
+
+ENGINES: list[tuple[Callable[[pytest.MonkeyPatch], None], str]] = [
+    (engine_keeps_a_token_too_many, "tokens left of each pruned sequence"),
+    (engine_drops_a_token_too_many, "tokens left of each pruned sequence"),
+    (engine_shifts_a_slot, "of pruned sequences against dense attention"),
+    (engine_prunes_all_heads_as_the_first, "of pruned sequences against dense attention"),
+    (engine_turns_new_keys_by_their_slots, "of pruned sequences against dense attention"),
+    (engine_leaves_the_old_table, "hold something else"),
+]
+
+
+@pytest.mark.parametrize(("mutate", "words"), ENGINES, ids=[mutate.__name__ for mutate, _ in ENGINES])
+def test_an_engine_that_prunes_wrongly_fails(
+    mutate: Callable[[pytest.MonkeyPatch], None], words: str, loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutate(monkeypatch)
+    report = validate(scenario(**PRUNED), loaded)
     assert not found(report, words).ok
 
 
