@@ -98,8 +98,8 @@ SENTENCES = [
     ),
     (
         "answer = 42",
-        "answer is not a key; a scenario has name, seed, model, hardware, memory, scheduler, pruning, timing, workload, "
-        "metrics",
+        "answer is not a key; a scenario has name, seed, model, hardware, memory, scheduler, pruning, timing, "
+        "workload, metrics",
     ),
     # keys that do not fit together
     (
