@@ -13,6 +13,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 SAYS = {
     "first_run": [r'"finished": 300', r"blocks_used"],
     "my_policy": [],
+    "my_pruning": [],
     "hit_accounting": [r"2  hits of an infinite cache", r"1  hits of the simulator", r" 0  unexplained"],
     "real_engine": [r"Verdict: they agree", r"ok  blocks swapped in +[1-9]", r"ok  blocks copied +[1-9]"],
     "own_workload": [r"false: .* 0 hit", r"true: .* [\d,]{6,} hit", r"results are the same: True"],

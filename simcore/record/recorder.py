@@ -122,7 +122,7 @@ class Recorder:
     def planned(self, plan: StepPlan, start: Tick, ticks: Tick) -> None:
         scheduler = self._scheduler
         usage = self._memory.usage(plan.held)
-        queried = hit = copies = swaps_out = swaps_in = 0
+        queried = hit = copies = swaps_out = swaps_in = prunings = dropped = 0
         if plan.opened:
             for opening in plan.opened.values():
                 if opening.parent is None:
@@ -134,6 +134,8 @@ class Recorder:
         if plan.moves:
             moves = Counter(move.kind for move in plan.moves)
             copies, swaps_out, swaps_in = (moves[kind] for kind in _MOVES)
+        if plan.keeps:
+            prunings, dropped = len(plan.keeps), sum(keep.dropped for keep in plan.keeps)
         self._steps.append(
             start,
             ticks,
@@ -147,8 +149,8 @@ class Recorder:
             copies,
             swaps_out,
             swaps_in,
-            len(plan.keeps),
-            sum(keep.dropped for keep in plan.keeps) if plan.keeps else 0,
+            prunings,
+            dropped,
             self._memory.evictions,
         )
         if self._tiers:

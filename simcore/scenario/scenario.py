@@ -135,14 +135,14 @@ class Scenario(Section):
             if scheduler.batching != "continuous":
                 problems["scheduler.batching"] = 'must be "continuous" with memory.tiers'
         if self.pruning.on:
-            problems |= self._not_with_pruning()
+            problems |= self._not_with_pruning(f"a model with {layers} layers" if windows else "")
         if problems:
             raise Misfit(self, problems)
         return self
 
-    def _not_with_pruning(self) -> dict[str, str]:
-        """What cannot be simulated yet, or has no meaning, where live requests lose tokens."""
-        model, memory, scheduler = self.model.resolve(), self.memory, self.scheduler
+    def _not_with_pruning(self, model: str) -> dict[str, str]:
+        """What cannot be simulated yet where live requests lose tokens; `model`: what is in the way of this one."""
+        memory, scheduler = self.memory, self.scheduler
         asked = {
             "workload.samples": (self.workload.samples or 1) > 1,
             "scheduler.preemption": scheduler.preemption != "recompute",
@@ -150,9 +150,12 @@ class Scenario(Section):
             "memory.tiers": bool(memory.tiers),
             "memory.structure": memory.structure != "hash",
             "memory.allocator": memory.allocator.model_dump()["policy"] != "paged",
-            "model": any(model.windows),
         }
-        return {name: "cannot be simulated together with pruning yet" for name, there in asked.items() if there}
+        problems = {name: "cannot be simulated together with pruning yet" for name, there in asked.items() if there}
+        if model:
+            key = "pruning.budget" if self.pruning.budget else "pruning.keep"
+            problems[key] = f"{model} cannot be simulated with that yet"
+        return problems
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:

@@ -31,6 +31,7 @@ SUMMARY = {
     "hits": "query_tokens hit_tokens hit_blocks",
     "evictions": "",
     "moves": "copies swaps_out swaps_in",
+    "pruning": "times tokens",
     "throughput": "requests_per_s output_tokens_per_s",
     **dict.fromkeys(["ttft", "itl", "tpot", "e2e", "queue"], "mean p50 p90 p99"),
     "memory": "blocks used_mean used_peak stored_share internal_share reserved_share external_share saved_share",

@@ -157,6 +157,8 @@ class Replay:
             "copies": 0,
             "swaps_out": 0,
             "swaps_in": 0,
+            "prunings": 0,
+            "pruned_tokens": 0,
             "evictions": line["evicted"],
         }
         for id in line["finished"]:
@@ -251,6 +253,7 @@ class Replay:
             },
             "evictions": sum(line["evicted"] for line in self.lines),
             "moves": {"copies": 0, "swaps_out": 0, "swaps_in": 0},
+            "pruning": {"times": 0, "tokens": 0},
             "throughput": {
                 "requests_per_s": len(done_late) / span if span else None,
                 "output_tokens_per_s": sum(token >= warmup for request in self.requests for token in request.tokens)

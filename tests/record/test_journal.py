@@ -3,6 +3,7 @@
 from collections import Counter, deque
 
 from hypothesis import given
+from hypothesis import strategies as st
 
 from simcore import Scenario, Workload, simulate
 from simcore.scenario.timing import TimingSection
@@ -58,6 +59,10 @@ class Pool:
                 assert holders == {request: 1}
                 assert other is not None
                 assert self.host.pop(other) == request
+            case "prune":
+                assert holders == {request: 1}
+                assert key is None
+                self.cached.pop(block, None)  # its claim on the cache was given up
             case _:
                 raise AssertionError(event)
         assert refs == self.holders[block].total()
@@ -71,10 +76,15 @@ class Pool:
 
 
 @given(
-    scenarios(ends=False, swaps=True, windows=True) | scenarios(ends=False, states=True),
-    workloads(forks=True),
+    st.one_of(
+        st.tuples(
+            scenarios(ends=False, swaps=True, windows=True) | scenarios(ends=False, states=True), workloads(forks=True)
+        ),
+        st.tuples(scenarios(ends=False, prunes=True), workloads()),
+    )
 )
-def test_the_journal_tells_it_all(scenario: Scenario, workload: Workload) -> None:
+def test_the_journal_tells_it_all(run: tuple[Scenario, Workload]) -> None:
+    scenario, workload = run
     steady = scenario.model_copy(update={"timing": TimingSection(model="constant", step=0.25)})
     results = simulate(steady, workload=workload, journal=True)
     pool, lines = Pool(scenario.memory.blocks or 0), deque(results.blocks.drop("sequence").iter_rows())

@@ -156,7 +156,7 @@ def test_a_written_scenario_reads_back_equal(data: st.DataObject, infos: list[Ke
     assert again.to_toml() == text
 
 
-NAMES = sorted({step.removesuffix("[]") for info in KEYS for step in info.path.split(".")} | {"pruning"})
+NAMES = sorted({step.removesuffix("[]") for info in KEYS for step in info.path.split(".")})
 TAGS = sorted({choice for info in KEYS for choice in info.choices})
 LEAVES = st.one_of(st.integers(), st.floats(), st.booleans(), st.dates(), st.text(max_size=3), st.sampled_from(TAGS))
 ANYTHING = st.recursive(

@@ -207,7 +207,11 @@ WRONG_OVERRIDES = [
     ),
     ("memory.block=3", "--set: memory.block is not a key; did you mean memory.blocks?"),
     ("memory.eviction=3", f"--set: memory.eviction is 3, but must be {Choice(EVICTION).allowed}"),
-    ("pruning.policy=h2o", "--set: pruning: dropping tokens of live requests cannot be simulated yet"),
+    (
+        "pruning.slack=3",
+        '--set: pruning.slack is 3, but must be 0 with pruning.during = "prompt": tokens are dropped once',
+    ),
+    ("pruning.keep=0", "--set: pruning.keep is 0, but must be a number, above 0 and at most 1"),
 ]
 
 

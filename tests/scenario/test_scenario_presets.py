@@ -23,6 +23,7 @@ SCENARIOS = {
     "parallel-samples",
     "beam-search",
     "orca",
+    "pruning",
     "swapping",
     "tiers",
 }

@@ -98,7 +98,8 @@ SENTENCES = [
     ),
     (
         "answer = 42",
-        "answer is not a key; a scenario has name, seed, model, hardware, memory, scheduler, timing, workload, metrics",
+        "answer is not a key; a scenario has name, seed, model, hardware, memory, scheduler, pruning, timing, "
+        "workload, metrics",
     ),
     # keys that do not fit together
     (
@@ -155,6 +156,18 @@ SENTENCES = [
         'scheduler.preemption is "swap", but must be "recompute" with memory.tiers, which keep what a preempted '
         "request has computed",
     ),
+    (
+        'pruning.during = "outputs"',
+        'pruning.during is "outputs", but nothing is dropped without a pruning.budget, or a pruning.keep below 1',
+    ),
+    (
+        'pruning.budget = 64\nscheduler.preemption = "swap"',
+        'scheduler.preemption is "swap", but cannot be simulated together with pruning yet',
+    ),
+    (
+        'pruning.keep = 0.5\nmodel.preset = "gemma-3-27b"',
+        "pruning.keep is 0.5, but a model with sliding-window layers cannot be simulated with that yet",
+    ),
     # a name is also a folder's
     *(
         (
@@ -167,7 +180,6 @@ SENTENCES = [
 ]
 
 NOT_YET = [
-    ('pruning.policy = "h2o"', "pruning: dropping tokens of live requests cannot be simulated yet"),
     (
         "[model]\nlayers = 3\nlayer_groups = [{ layers = 3, attention = false }]",
         "model: no layer of the model keeps anything of a sequence, so there is nothing to simulate",
@@ -208,7 +220,7 @@ def test_no_toml(text: str, sentence: str) -> None:
 
 
 def test_every_problem_is_told_at_once() -> None:
-    text = "seed = -1\n[memory]\nblocks = 1\nblock_sise = 3\n[scheduler]\nwatermark = 2\n[pruning]\n"
+    text = "seed = -1\n[memory]\nblocks = 1\nblock_sise = 3\n[scheduler]\nwatermark = 2\n"
     with pytest.raises(InputError) as refused:
         Scenario.from_toml(text, Path(), source="a.toml")
     assert not isinstance(refused.value, UnsupportedError)
@@ -217,7 +229,6 @@ def test_every_problem_is_told_at_once() -> None:
         "a.toml: memory.blocks is 1, but must be a whole number from 2 to 1,000,000,000 (blocks)",
         "a.toml: memory.block_sise is not a key; did you mean memory.block_size?",
         "a.toml: scheduler.watermark is 2, but must be a number, at least 0 and below 1",
-        "a.toml: pruning: dropping tokens of live requests cannot be simulated yet",
     ]
 
 

@@ -20,6 +20,7 @@ def runs(ends: bool = False) -> st.SearchStrategy[Run]:
         st.tuples(scenarios(ends=ends, swaps=True, windows=True, late=True), workloads()),
         st.tuples(scenarios(ends=ends, states=True), workloads(forks=True)),
         st.tuples(scenarios(ends=ends, states=True, late=True), workloads()),
+        st.tuples(scenarios(ends=ends, prunes=True), workloads()),
     )
 
 
@@ -60,7 +61,8 @@ def test_blocks(run: Run) -> None:
     assert (np.minimum(np.minimum(used, cached), free) >= 0).all()
     stored = steps["tokens_stored"]
     assert (stored <= used * size).all()
-    assert (stored >= used).all(), "a block is held for a token at least"
+    # while a sequence is packed it holds its new blocks too
+    assert (stored >= used)[steps["prunings"] == 0].all(), "a block is held for a token at least"
     if not scenario.memory.prefix_caching:
         assert not cached.any()
         assert not steps["evictions"].any()
