@@ -23,6 +23,7 @@ from engine.attention.dense import CHUNK
 from engine.attention.gather import row_slots
 from engine.batch import Batch
 from engine.kv_cache import KVCache
+from simcore.errors import InputError
 from simcore.policies.pruning import Pruning, View, keep_highest
 from simcore.serving.plan import Keep, Seq
 
@@ -120,7 +121,10 @@ class Pruner:
         return torch.cat(tails).to(data.device), queries
 
     def prune(self, keep: Keep, table: Sequence[int], stored: int) -> None:
-        """A sequence whose first `stored` slots of a table are written keeps some of them, in its new table."""
+        """A sequence whose first `stored` slots of a table are written keeps some of them, in its new table.
+
+        Raises InputError where a policy's scores are not one for each token.
+        """
         memory, tokens = self.memories[keep.seq], keep.tokens
         positions = memory.positions(stored)
         queries = torch.cat(tuple(memory.queries), 1)[:, -self._policy.window :] if memory.queries else None
@@ -138,7 +142,14 @@ class Pruner:
                 attended=None if memory.attended is None else memory.attended[layer],
                 keep=tokens,
             )
-            chosen.append(keep_highest(self._policy.score(view), tokens))
+            scores = self._policy.score(view)
+            if getattr(scores, "shape", None) != where.shape:
+                found = list(getattr(scores, "shape", ())) or type(scores).__name__
+                raise InputError(
+                    f"pruning policy {self._policy.name}: a score for each stored token of each head is wanted, "
+                    f"{list(where.shape)} of them, but it gave {found}"
+                )
+            chosen.append(keep_highest(scores, tokens))
         places = torch.stack(chosen)
         self._cache.compact(table, keep.table, places)
         memory.kept = positions.gather(-1, places)

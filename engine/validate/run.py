@@ -231,11 +231,13 @@ def validate(
     theory = Simulation(prepared.scenario, workload=workload, timer=_Replay(iter(ticks.tolist()))).run()
 
     rows += _steps(theory, witness, prepared.scenario)
+    notes = [*prepared.notes, f"decode reads the cache by way of: {executor.path}"]
     if pruning.on:
         rows += _prunings(theory, witness, pruning)
+        if not len(witness.prunings):
+            notes.append("nobody was pruned: no sequence had more tokens than pruning leaves, and went on after that")
     lengths = dict(enumerate(workload.prompt_len.tolist()))
     rows += compare_answers(model, executor, witness, lengths)
-    notes = [*prepared.notes, f"decode reads the cache by way of: {executor.path}"]
     steps = _over_time(theory, witness, block, options.block_size)
     if calibration is not None:
         predicted = _predicted(totals, len(ticks), calibration)

@@ -4,7 +4,7 @@ The plans are made here, at random: chunks of any size, tables in any order.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -19,6 +19,7 @@ from engine.batch import Batch
 from engine.checkpoint import Checkpoint
 from engine.executor import EngineExecutor, ImpossiblePlan
 from engine.tokens import TokenIds
+from simcore.errors import InputError
 from simcore.policies.pruning import PRUNING, Pruning, View
 from simcore.serving.plan import Keep, Opening, StepPlan
 from simcore.workload.columns import Workload
@@ -130,7 +131,8 @@ class Remembers:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         self.given[layer] = q, k, v
-        return self.attend(layer, q, k, v)
+        out: Tensor = self.attend(layer, q, k, v)
+        return out
 
 
 class Masked:
@@ -303,3 +305,25 @@ def test_plans_that_cannot_be_carried_out(loaded: Checkpoint) -> None:
         plan.keeps = [keep]
         with pytest.raises(ImpossiblePlan, match=f"sequence 0 keeps {keep.tokens} of {PROMPT} tokens in"):
             server.executor.submit(plan)
+
+
+@pytest.mark.parametrize(
+    ("scores", "found"),
+    [
+        (lambda view: view.values[0, :, 0], rf"\[{PROMPT}\]"),
+        (lambda view: view.values[:, 1:, 0], rf"\[2, {PROMPT - 1}\]"),
+        (lambda view: view.values[:, :, 0].tolist(), "list"),
+    ],
+)
+def test_scores_that_are_not_one_for_each_token_are_a_sentence(
+    loaded: Checkpoint, scores: Callable[[View], Any], found: str
+) -> None:
+    class Wrong(Pruning):
+        name = "wrong"
+
+        def score(self, view: View) -> Any:
+            return scores(view)
+
+    server = Server(loaded, Wrong(), 0, sequences=1)
+    with pytest.raises(InputError, match=rf"pruning policy wrong: .* \[2, {PROMPT}\] of them, but it gave {found}"):
+        server.run(budget=9)

@@ -387,6 +387,13 @@ def test_prompts_are_cut_to_what_the_model_takes(loaded: Checkpoint) -> None:
     assert validate(prepared, loaded).ok()
 
 
+def test_it_is_said_where_nobody_was_pruned(loaded: Checkpoint) -> None:
+    for budget, said in ((10, False), (200, True)):
+        report = validate(scenario(workload={"requests": 6}, pruning={"budget": budget}), loaded)
+        assert report.ok()
+        assert any("nobody was pruned" in note for note in report.notes) == said
+
+
 def test_a_pool_beyond_all_memory_is_refused(loaded: Checkpoint) -> None:
     with pytest.raises(InputError, match=r"memory\.blocks asks for a pool of .* GiB"):
         validate(scenario(memory={"blocks": 900_000_000}), loaded)
