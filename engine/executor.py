@@ -223,12 +223,13 @@ class EngineExecutor:
             raise ImpossiblePlan(f"step {plan.index}: sequences are pruned, but there is no policy to prune them by")
         stored = dict(zip(plan.seqs, batch.ends, strict=True))
         for keep in plan.keeps:
-            if not keep.tokens <= min(stored[keep.seq], len(keep.table) * self.cache.block_size):
+            there = stored.get(keep.seq, 0)
+            if keep.tokens > min(there, len(keep.table) * self.cache.block_size):
                 raise ImpossiblePlan(
-                    f"step {plan.index}: sequence {keep.seq} keeps {keep.tokens} of {stored[keep.seq]} tokens in "
+                    f"step {plan.index}: sequence {keep.seq} keeps {keep.tokens} of {there} tokens in "
                     f"{len(keep.table)} blocks"
                 )
-            self.pruner.prune(keep, self.tables[keep.seq], stored[keep.seq])
+            self.pruner.prune(keep, self.tables[keep.seq], there)
             self.tables[keep.seq] = array("i", keep.table)
 
     def _now(self) -> float:

@@ -192,14 +192,12 @@ def paid(q: Tensor, k: Tensor) -> Tensor:
     """
     new, tokens, kv_heads = len(q), len(k), k.shape[1]
     precision = torch.promote_types(q.dtype, torch.float32)
-    keys = k.to(precision).permute(1, 2, 0)
+    q = (q.to(precision) * q.shape[-1] ** -0.5).unflatten(1, (kv_heads, -1)).permute(1, 2, 0, 3)
+    k = k.to(precision).permute(1, 2, 0)[:, None]
     places = torch.arange(tokens, device=q.device)
     total = torch.zeros(kv_heads, tokens, dtype=precision, device=q.device)
     for first in range(0, new, CHUNK):
-        some = q[first : first + CHUNK].to(precision) * q.shape[-1] ** -0.5
-        scores = (
-            some.unflatten(1, (kv_heads, -1)).permute(1, 2, 0, 3) @ keys[:, None]
-        )  # [kv_heads, group, some, tokens]
-        unseen = places > places[tokens - new + first :][: len(some), None]
+        scores = q[:, :, first : first + CHUNK] @ k  # [kv_heads, group, queries, tokens]
+        unseen = places > places[tokens - new + first :][: scores.shape[2], None]
         total += scores.masked_fill_(unseen, float("-inf")).softmax(-1).sum((1, 2))
     return total

@@ -18,6 +18,7 @@ from engine.attention import DenseAttention, PrunedAttention
 from engine.batch import Batch
 from engine.checkpoint import Checkpoint
 from engine.executor import EngineExecutor, ImpossiblePlan
+from engine.pruning import paid
 from engine.tokens import TokenIds
 from simcore.errors import InputError
 from simcore.policies.pruning import PRUNING, Pruning, View
@@ -291,6 +292,21 @@ def test_only_what_may_be_asked_for_is_remembered(loaded: Checkpoint) -> None:
     assert server.executor.pruner is not None
     memory = server.executor.pruner.memories[0]
     assert (memory.attended, len(memory.queries), memory.dropped) == (None, 0, PROMPT - 9)
+
+
+@pytest.mark.parametrize(("new", "tokens"), [(1, 9), (7, 7), (1100, 1300)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_attention_that_is_paid(new: int, tokens: int, dtype: torch.dtype) -> None:
+    """In parts of a chunk too, as one softmax says it; in half precision it is summed in float32."""
+    draw = torch.Generator().manual_seed(tokens)
+    q = torch.randn(new, 6, 8, generator=draw, dtype=torch.float64).to(dtype)
+    k = torch.randn(tokens, 2, 8, generator=draw, dtype=torch.float64).to(dtype)
+    scores = torch.einsum("qhgd,khd->hgqk", q.double().view(new, 2, 3, 8), k.double()) / math.sqrt(8)
+    seen = torch.ones(new, tokens, dtype=torch.bool).tril(tokens - new)
+    expected = scores.masked_fill(~seen, -math.inf).softmax(-1).sum((1, 2))
+    found = paid(q, k)
+    assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_plans_that_cannot_be_carried_out(loaded: Checkpoint) -> None:
