@@ -1,4 +1,4 @@
-"""A pruning policy of one's own: `kvscope validate pruning --policy examples/my_pruning.py`."""
+"""A pruning policy of one's own: `kvscope accuracy --pruning examples/my_pruning.py --budget 128`."""
 
 from dataclasses import dataclass
 
