@@ -18,6 +18,7 @@ SAYS = {
     "real_engine": [r"Verdict: they agree", r"ok  blocks swapped in +[1-9]", r"ok  blocks copied +[1-9]"],
     "own_workload": [r"false: .* 0 hit", r"true: .* [\d,]{6,} hit", r"results are the same: True"],
     "compare_policies": [r"baseline", r"lower|higher|too few"],
+    "fair_clients": [r"│ 1 +┆ 485 +┆ 41\.\d+ ┆ 62\.", r"│ 4 +┆ 66 +┆ 40\.\d+ ┆ 0\.29"],
     "sweep_blocks": [r"TTFT p99", r" 0\.000 ± +0\.000"],
     "time_travel": [r"(\d+) of \1 used blocks", r"allocate"],
 }

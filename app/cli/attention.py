@@ -184,12 +184,17 @@ def benchmark(
         sizes = [
             lab.Size(batch, length, dim)
             for dim in _numbers("--dims", dims, 4096)
-            for length in _numbers("--lengths", lengths, 1 << 20)
+            for length in _numbers("--lengths", lengths, lab.MOST_TOKENS)
         ]
         reported = batch == lab.BATCH and predict is not None
+        most: dict[int, int] = {}
         if predict is not None:
             like = _is_reported(predict)
             rows = lab.predict(predict, sizes, backward=backward, memory=limit, like_report=like)
+            most = {
+                dim: lab.longest(predict, batch, dim, backward=backward, memory=limit, like_report=like)
+                for dim in dict.fromkeys(size.dim for size in sizes)
+            }
             reported = reported and like
         else:
             with shown("measured") as progress:
@@ -200,9 +205,9 @@ def benchmark(
                     )
                 )  # fmt: skip
         if as_json:
-            print_json([_row(row, reported) for row in rows])
+            print_json([_row(row, reported, most.get(row.size.dim)) for row in rows])
         else:
-            _print_rows(rows, backward, reported, predict)
+            _print_rows(rows, backward, reported, most)
 
 
 def _is_reported(name: str) -> bool:
@@ -219,7 +224,7 @@ def _numbers(option: str, text: str, most: int) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _row(row: "Row", reported: bool) -> dict[str, Any]:
+def _row(row: "Row", reported: bool, most: int | None) -> dict[str, Any]:
     from engine.labs.attention import REPORTED, forward_terms
 
     size = row.size
@@ -232,27 +237,29 @@ def _row(row: "Row", reported: bool) -> dict[str, Any]:
         "forward_terms": forward_terms(size),
         "note": row.note,
     }
+    if most is not None:
+        found["longest"] = most
     if reported:
         there = REPORTED.get((size.dim, size.length))
         found["reported"] = None if there is None else asdict(there)
     return found
 
 
-def _print_rows(rows: "Sequence[Row]", backward: bool, reported: bool, predicted: str | None) -> None:
+def _print_rows(rows: "Sequence[Row]", backward: bool, reported: bool, most: dict[int, int]) -> None:
     from engine.labs.attention import REPORTED, backward_over_forward
 
     lines = []
     for row in rows:
         there = REPORTED.get((row.size.dim, row.size.length)) if reported else None
         line = [str(row.size.dim), f"{row.size.length:,}"]
-        if predicted is None:
+        if not most:
             line += [_milliseconds(row.forward), *([_milliseconds(row.backward)] if backward else [])]
         line += [f"{row.held / MIB:,.1f}" if row.held else "-", f"{row.peak / MIB:,.1f}" if row.peak else "-"]
         if reported:
             line.append(f"{there.held:,.1f}" if there else "out of memory")
         lines.append((*line, row.status))
     names = ["dim", "length"]
-    if predicted is None:
+    if not most:
         names += ["forward ms", *(["backward ms"] if backward else [])]
     names += ["MiB kept", "MiB at most", *(["the report"] if reported else []), ""]
     print_table(names, lines, (len(names) - 1,))
@@ -262,9 +269,14 @@ def _print_rows(rows: "Sequence[Row]", backward: bool, reported: bool, predicted
             mention(f"{row.size.length:,} tokens of {row.size.dim}: {row.note}")
     timed = [(row.forward.median, row.backward.median) for row in rows if row.forward and row.backward]
     if timed:
-        least, most = backward_over_forward(timed)
-        mention(f"backward takes {least:.1f} to {most:.1f} times as long as forward")
+        low, high = backward_over_forward(timed)
+        mention(f"backward takes {low:.1f} to {high:.1f} times as long as forward")
     _print_growth(rows)
+    if reported:
+        _print_factors()
+    if most:
+        lengths = ", ".join(f"{length:,} at dim {dim}" for dim, length in most.items())
+        mention(f"tokens of the longest sequences that fit: {lengths}")
     failed = next((row for row in rows if row.status != "fits"), None)
     if failed is not None:
         _print_account(failed.size)
@@ -281,6 +293,18 @@ def _print_growth(rows: "Sequence[Row]") -> None:
         ]
         if steps:
             mention(f"memory at dim {dim} grows {', '.join(steps)}")
+
+
+def _print_factors() -> None:
+    """Where the report's growth "per 4x" comes from."""
+    from engine.labs.attention import REPORTED_FACTORS, growth
+
+    for dim, factor in REPORTED_FACTORS.items():
+        (first, second), mean = growth(dim)
+        mention(
+            f"the report's {factor:.2f} per 4x at dim {dim}: the mean of its {first:.2f} and {second:.2f}, over 4 "
+            f"again: {mean:.2f}"
+        )
 
 
 def _print_account(size: "Size") -> None:

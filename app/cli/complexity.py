@@ -42,13 +42,20 @@ def complexity(
 
 
 def _document(found: "Complexity") -> dict[str, Any]:
-    from engine.labs.complexity import UNITS
+    from engine.labs.complexity import DEPTHS, UNITS
 
     return {
         "machine": found.machine,
         "clock": found.clock,
         "units": UNITS,
         "cells": [asdict(cell) for cell in found.cells],
+        "depths": {
+            "tokens": DEPTHS[0],
+            "bytes": {
+                str(layers): dict(zip(("paged", "checkpointing"), pair, strict=True))
+                for layers, pair in found.depths.items()
+            },
+        },
         "checkpointing_over_training": {name: found.ratio(name) for name in UNITS},
         "points": {
             way: {axis: [asdict(point) for point in points] for axis, points in axes.items()}

@@ -1,6 +1,7 @@
 """`kvscope serve`: the calculator over HTTP, for a page or a script on the same machine."""
 
 import socket
+from html import escape
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -42,6 +43,7 @@ def make_api() -> "FastAPI":
         import uvicorn  # noqa: F401
         from fastapi import Depends, FastAPI, HTTPException, Query, Request
         from fastapi.middleware.cors import CORSMiddleware
+        from fastapi.responses import HTMLResponse, RedirectResponse
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "uvicorn", "starlette"):
             raise
@@ -62,6 +64,8 @@ def make_api() -> "FastAPI":
     api = FastAPI(
         title="KVScope",
         dependencies=[Depends(only_known)],
+        docs_url=None,  # FastAPI's own pages load their scripts from the internet
+        redoc_url=None,
         summary="The memory of a KV cache: reserved for the longest sequence, and paged.",
         description="Sizes whose names end in `_mb` are in MiB, 2^20 bytes. The model's numbers, and all that is not "
         "asked here: `kvscope memory --json`.",
@@ -91,6 +95,16 @@ def make_api() -> "FastAPI":
         except InputError as error:
             raise HTTPException(422, str(error)) from None
 
+    @api.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        """A page that needs nothing from outside."""
+        return HTMLResponse(docs_page(api.openapi()))
+
+    @api.get("/", include_in_schema=False)
+    def root() -> RedirectResponse:
+        """Whoever opens the address finds the documentation."""
+        return RedirectResponse("/docs")
+
     @api.get("/models", summary="List the models that are known")
     def models() -> list[dict[str, Any]]:
         """Their names, aliases and a sentence on each."""
@@ -98,3 +112,49 @@ def make_api() -> "FastAPI":
         return [{key: preset[key] for key in ("name", "aliases", "description")} for preset in known]
 
     return api
+
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 54rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { text-align: left; padding: .2rem 1.2rem .2rem 0; border-bottom: 1px solid #8884; vertical-align: top; }
+:root { color-scheme: light dark; }
+"""
+
+
+def docs_page(schema: dict[str, Any]) -> str:
+    """The OpenAPI document as HTML without scripts: each path, what can be asked and what is answered."""
+    info = schema["info"]
+    parts = [f"<h1>{escape(info['title'])}</h1><p>{escape(info['summary'])} {_prose(info['description'])}</p>"]
+    for path, methods in schema["paths"].items():
+        [(method, route)] = methods.items()
+        parts.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2>")
+        parts.append(f"<p>{escape(route['summary'])}. {_prose(route['description'])}</p>")
+        asked = route.get("parameters", [])
+        if asked:
+            inputs = "".join(_parameter(parameter) for parameter in asked)
+            parts.append(f'<form action="{escape(path)}"><table>{inputs}</table><button>Ask</button></form>')
+        else:
+            parts.append(f'<p><a href="{escape(path)}">Ask</a></p>')
+    fields = schema["components"]["schemas"]["Comparison"]["properties"]
+    answered = "".join(
+        f"<tr><td><code>{escape(name)}</code><td>{_prose(field['description'])}" for name, field in fields.items()
+    )
+    parts.append(f"<h2>The fields of the comparison</h2><table>{answered}</table>")
+    parts.append('<p>For programs: <a href="/openapi.json">openapi.json</a></p>')
+    return f"<!doctype html><html lang=en><meta charset=utf-8><title>KVScope</title><style>{STYLE}</style>" + "".join(
+        parts
+    )
+
+
+def _parameter(parameter: dict[str, Any]) -> str:
+    """A row of the form. What has no default can be asked in the address; an empty field would be asked too."""
+    name, value = escape(parameter["name"]), parameter["schema"].get("default")
+    field = "in the address" if value is None else f'<input name="{name}" value="{escape(str(value))}">'
+    return f"<tr><td><code>{name}</code><td>{field}<td>{_prose(parameter['description'])}"
+
+
+def _prose(text: str) -> str:
+    """HTML of a sentence with `code` in it."""
+    parts = escape(text).split("`")
+    return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))

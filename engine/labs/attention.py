@@ -5,8 +5,10 @@ step can be counted tensor by tensor (`Account`), so the table is predicted for 
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from time import perf_counter
 from typing import Literal
 
@@ -29,6 +31,9 @@ CPU_LIMIT = 4 << 30
 """Bytes that a row may take on a CPU, unless more are allowed, or half of what is free if that is less."""
 FLOAT = 4
 """Bytes of float32."""
+
+MOST_TOKENS = 1 << 20
+"""Of a sequence."""
 
 Status = Literal["fits", "out of memory", "skipped"]
 
@@ -121,6 +126,8 @@ REPORTED = {
     (128, 4096): Reported(48.17, 143.21, 1344.6),
 }
 """By dim and length, with a batch of 8; the report ran out of memory at lengths of 8,192 and 16,384."""
+REPORTED_FACTORS = {16: 2.07, 32: 2.00, 64: 1.87, 128: 1.70}
+"""By dim: what the report calls the growth of memory "per 4x seq_len". See `growth`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +194,24 @@ def predict(
         note = "" if most <= room else f"{as_binary(most)} at most, and {as_binary(max(room, 0))} are there"
         rows.append(Row(size, "out of memory" if note else "fits", bytes, most, note=note))
     return rows
+
+
+def longest(
+    hardware: str,
+    batch: int,
+    dim: int,
+    *,
+    backward: bool = True,
+    memory: int | None = None,
+    like_report: bool = False,
+) -> int:
+    """Tokens of the longest sequences that fit on a GPU by `predict`; 0 if none do. Raises InputError."""
+
+    def fails(length: int) -> bool:
+        [row] = predict(hardware, [Size(batch, length, dim)], backward=backward, memory=memory, like_report=like_report)
+        return row.status != "fits"
+
+    return bisect_left(range(1, MOST_TOKENS + 1), True, key=fails)
 
 
 def benchmark(
@@ -309,6 +334,16 @@ def _times(
         measured.append(once())
     ahead, behind = (Times(each) for each in zip(*measured, strict=True))
     return ahead, behind if backward else None
+
+
+def growth(dim: int) -> tuple[list[float], float]:
+    """How the report's memory grows for four times the length, step by step, and the mean of the steps over 4.
+
+    The last is its factor "per 4x seq_len": divided by the growth of the length, so it is what a token takes more.
+    """
+    held = [row.held for (other, _), row in sorted(REPORTED.items()) if other == dim]
+    steps = [after / before for before, after in pairwise(held)]
+    return steps, sum(steps) / len(steps) / 4
 
 
 def backward_over_forward(rows: Sequence[tuple[float, float]]) -> tuple[float, float]:

@@ -25,6 +25,7 @@ from engine.kv_cache import KVCache
 from engine.labs.progress import Progress, silent
 from engine.meter import FlopMeter, StorageMeter, timed
 from engine.models import GPT2, GPT2Shape
+from simcore.geometry import as_binary
 
 Way = Literal["training", "checkpointing", "generation", "paged"]
 Quantity = Literal["memory", "flops", "attention", "seconds", "calls"]
@@ -77,6 +78,8 @@ RANGES: dict[Way, dict[Axis, tuple[int, Sequence[int]]]] = {
     "paged": {"N": (2, (32, 64, 128, 256, 512)), "L": (32, (2, 4, 8, 16, 32))},
 }
 """For each way and axis: what the other one is fixed at, and what this one takes."""
+DEPTHS = (64, (36, 100))
+"""Tokens, and layers, at which a cache is held against training with checkpointing: NL against NL^1/2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,8 @@ class Complexity:
     machine: str
     clock: str
     points: dict[Way, dict[Axis, list[Point]]]
+    depths: dict[int, tuple[int, int]]
+    """at `DEPTHS`, by layers: bytes at most of paged generation, and of training with checkpointing"""
     cells: list[Cell] = field(default_factory=list)
 
     def ratio(self, quantity: Quantity) -> float:
@@ -157,21 +162,23 @@ def complexity(
     for number, (way, axis, _, (tokens, layers)) in enumerate(sizes):
         progress(sum(effort[:number]) / sum(effort), f"{way}, {tokens:,} tokens, {layers} layers")
         points[way][axis].append(run(way, tokens, layers, where, repeats=repeats))
+    tokens, all_layers = DEPTHS
+    depths = {
+        layers: (peak("paged", tokens, layers, where), peak("checkpointing", tokens, layers, where))
+        for layers in all_layers
+    }
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else f"CPU, threads: {torch.get_num_threads()}"
     clock = "CUDA events" if where.type == "cuda" else "process_time"
-    found = Complexity(f"torch {torch.__version__}, {name}", clock, points)
+    found = Complexity(f"torch {torch.__version__}, {name}", clock, points, depths)
     found.cells.extend(_cells(found))
     return found
 
 
 def run(way: Way, tokens: int, layers: int, device: torch.device, *, repeats: int = 3) -> Point:
     """One way at one size."""
-    model = _model(tokens, layers, device)
-    ids = torch.randint(VOCAB, (tokens,), generator=torch.Generator().manual_seed(1)).to(device)
-    work = WAYS[way](model, ids)
+    model, work = _work(way, tokens, layers, device)
     work()  # gradients are there from now on
-    with StorageMeter() as storages:
-        work()
+    memory = _peak(work)
     with FlopMeter() as flops:
         work()
     with _counted(model) as calls:
@@ -182,13 +189,33 @@ def run(way: Way, tokens: int, layers: int, device: torch.device, *, repeats: in
         tokens,
         layers,
         {
-            "memory": storages.peak,
+            "memory": memory,
             "flops": flops.flops,
             "attention": flops.attention,
             "seconds": times.median,
             "calls": len(calls) / layers,
         },
     )
+
+
+def peak(way: Way, tokens: int, layers: int, device: torch.device) -> int:
+    """Bytes that one way takes at most at one size, besides weights and their gradients."""
+    work = _work(way, tokens, layers, device)[1]
+    if way in ("training", "checkpointing"):
+        work()  # gradients are there from now on
+    return _peak(work)
+
+
+def _work(way: Way, tokens: int, layers: int, device: torch.device) -> tuple[GPT2, Callable[[], object]]:
+    model = _model(tokens, layers, device)
+    ids = torch.randint(VOCAB, (tokens,), generator=torch.Generator().manual_seed(1)).to(device)
+    return model, WAYS[way](model, ids)
+
+
+def _peak(work: Callable[[], object]) -> int:
+    with StorageMeter() as storages:
+        work()
+    return int(storages.peak)
 
 
 def _model(tokens: int, layers: int, device: torch.device) -> GPT2:
@@ -349,6 +376,8 @@ def _why(found: Complexity, way: Way, quantity: Quantity, symbol: Symbol, fits: 
         sentences.append("What does not grow with L, embeddings and logits, is a part of it.")
     if quantity == "memory" and differs.get("N"):
         sentences.append("What does not grow with N, a step of one token and a page that stays empty, is a part of it.")
+    if way == "paged" and quantity == "memory":
+        sentences.append(_depths(found))
     if way == "generation" and quantity == "flops" and differs.get("L"):
         sentences.append(
             "In the last layer only the last token goes through the feed-forward network, so that few layers are less "
@@ -367,6 +396,18 @@ def _why(found: Complexity, way: Way, quantity: Quantity, symbol: Symbol, fits: 
             f"The table says 1 and the lecture's text 2: the model is called once, and each layer {calls:g} times."
         )
     return sentences
+
+
+def _depths(found: Complexity) -> str:
+    """Whether a cache takes more than training with checkpointing: of a deep model it does."""
+    sizes = " and ".join(
+        f"{as_binary(cached)} against {as_binary(trained)} with {layers} layers"
+        for layers, (cached, trained) in found.depths.items()
+    )
+    return (
+        "The lecture has a cache take more memory than training with checkpointing. That depends on the depth: "
+        f"{DEPTHS[0]} tokens take {sizes}."
+    )
 
 
 def _even() -> float:

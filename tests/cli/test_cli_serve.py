@@ -68,7 +68,13 @@ def test_a_bad_query_is_told(query: str, says: str, client: TestClient) -> None:
 
 def test_models_and_documentation(client: TestClient) -> None:
     assert [model["name"] for model in client.get("/models").json()] == preset_names("models")
-    assert client.get("/docs").status_code == 200
+    page = client.get("/docs")
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert not re.search("https?://", page.text), "the page must do without the internet"
+    for name in ("sequence_length", "kv_dtype", "/models", *FIELDS):
+        assert name in page.text
+    assert '<input name="sequence_length" value="128">' in page.text
+    assert client.get("/").text == page.text
     fields = client.get("/openapi.json").json()["components"]["schemas"]["Comparison"]["properties"]
     assert list(fields) == FIELDS
     assert all(field["description"] for field in fields.values())

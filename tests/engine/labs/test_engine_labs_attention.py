@@ -83,6 +83,23 @@ def test_memory_does_not_double_where_the_report_says_so() -> None:
     assert HELD.bytes(Size(8, 65536, 16)) / HELD.bytes(Size(8, 16384, 16)) == pytest.approx(16, abs=0.1)
 
 
+def test_the_reports_factors_are_its_growth_over_that_of_the_length() -> None:
+    """Its 2.07x, 2.00x, 1.87x and 1.70x "per 4x" are means of two growths that were divided by 4 once more."""
+    found = {dim: round(lab.growth(dim)[1], 2) for dim in lab.REPORTED_FACTORS}
+    assert found == lab.REPORTED_FACTORS == {16: 2.07, 32: 2.00, 64: 1.87, 128: 1.70}
+
+
+def test_the_longest_sequence_that_fits() -> None:
+    """The report knows that 4,096 tokens fit on its GPU and 8,192 do not; the limit lies between."""
+    for dim in DIMS:
+        length = lab.longest(REPORTED_ON, BATCH, dim, like_report=True)
+        sizes = [Size(BATCH, tokens, dim) for tokens in (length, length + 1)]
+        assert [row.status for row in predict(REPORTED_ON, sizes, like_report=True)] == ["fits", "out of memory"]
+        assert 4096 < length < 8192
+    assert lab.longest(REPORTED_ON, BATCH, 16, like_report=True) == 6489
+    assert lab.longest(REPORTED_ON, BATCH, 16, memory=0) == 0
+
+
 def test_backward_is_not_consistently_3_to_4_times_as_slow_in_the_report() -> None:
     least, most = backward_over_forward([(row.forward, row.backward) for row in REPORTED.values()])
     assert (round(least, 1), round(most, 1)) == (1.8, 7.6)
@@ -128,10 +145,13 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     rows = json.loads(capsys.readouterr().out)
     assert [row["status"] for row in rows] == ["fits", "fits", "out of memory"]
     assert rows[0]["reported"] == {"forward": 0.43, "backward": 3.26, "held": 22.3}
+    assert rows[0]["longest"] == 6489
     assert main([*arguments, "--predict", "gtx-1080"]) == 0
     printed = capsys.readouterr().out
     assert "memory at dim 16 grows 4.1 from 256 to 1,024" in printed
     assert "12.39 GiB at most, and 7.79 GiB are there" in printed
+    assert "the report's 2.07 per 4x at dim 16: the mean of its 4.14 and 12.44, over 4 again: 2.07" in printed
+    assert "tokens of the longest sequences that fit: 6,489 at dim 16" in printed
     assert "4,112.0" in printed
     measured = ["attention", "benchmark", "--batch", "2", "--dims", "8", "--lengths", "32,4096", "--repeats", "2"]
     assert main([*measured, "--memory-limit", "0.1"]) == 0

@@ -95,6 +95,15 @@ def test_caching_trades_a_power_of_n_for_memory_that_grows_with_layers(few: Comp
     assert layers["paged", "memory"] - layers["generation", "memory"] == pytest.approx(1, abs=0.1)
 
 
+def test_a_cache_takes_more_than_training_with_checkpointing_of_deep_models_only(few: Complexity) -> None:
+    """The lecture has it take more; NL passes N times the root of L with some depth."""
+    shallow, deep = few.depths.values()
+    assert shallow[0] < shallow[1]
+    assert deep[0] > deep[1]
+    [why] = [cell.why for cell in few.cells if (cell.way, cell.quantity) == ("paged", "memory")]
+    assert "64 tokens take 722.05 KiB against " in why[-1]
+
+
 def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], few: Complexity) -> None:
     assert RANGES.keys() == FEW.keys()
     monkeypatch.setattr(lab, "complexity", lambda **_: few)
