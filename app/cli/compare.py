@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from app.cli.experiments import (
-    INCOMPLETE,
     Baseline,
     Cluster,
     Confidence,
@@ -13,25 +12,18 @@ from app.cli.experiments import (
     Metrics,
     NoStore,
     Out,
-    Progress,
     Replications,
     StoreFolder,
     Warmup,
     Windows,
-    document,
-    mention_constants,
+    carry_out,
     metrics_of,
-    print_comparison,
-    print_troubles,
     scenario_of,
-    shown_metrics,
     store_of,
     warmup_of,
 )
 from app.cli.options import AsJson, Force, Overrides, PlayTrace
-from app.cli.output import print_json
 from app.cli.policies import Policies
-from app.cli.report import report_comparison, report_folder
 
 
 def compare(
@@ -64,7 +56,6 @@ def compare(
     """Run every setting several times on the same random numbers, and say which differences are real."""
     from simcore.experiment import Experiment, factor_of
     from simcore.experiment.asked import levels_of
-    from simcore.experiment.comparison import run
 
     factors = tuple(factor_of(text) for text in vary or ())
     asked = metrics_of(metric)
@@ -79,17 +70,14 @@ def compare(
         source="--vary",
         windows=windows,
     )
-    place = store_of(store, no_store)
-    progress = Progress(quiet=as_json, kept=place is not None)
-    with report_folder(out, experiment.scenario.name, force=force) as folder:
-        with progress.shown():
-            comparison = run(experiment, jobs=jobs, cluster=cluster, store=place, progress=progress)
-        shown = shown_metrics(comparison, asked)
-        if as_json:
-            print_json(document(comparison))
-        else:
-            print_comparison(comparison, shown, paired=len(experiment.settings) > 1)
-            mention_constants(comparison, shown)
-            progress.mention_speed()
-        report_comparison(folder, comparison, asked, quiet=as_json)
-    return INCOMPLETE if print_troubles(comparison) else 0
+    return carry_out(
+        experiment,
+        asked,
+        paired=len(experiment.settings) > 1,
+        jobs=jobs,
+        cluster=cluster,
+        store=store_of(store, no_store),
+        out=out,
+        force=force,
+        as_json=as_json,
+    )

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.output import mention
+from app.cli.output import mention, print_json
 from app.cli.paths import path_of
 from app.cli.policies import load_policies
 from app.cli.progress import bars
+from app.cli.report import report_comparison, report_folder
 from app.cli.simulate import load_scenario
 from simcore.errors import InputError
 
@@ -53,7 +54,7 @@ Metrics = Annotated[
 ]
 Confidence = Annotated[float, typer.Option(min=0.5, max=0.9999, help="Of the intervals and verdicts.")]
 Jobs = Annotated[
-    int | None, typer.Option(min=1, max=1024, help="Processes that share the runs; without it one for each core.")
+    int | None, typer.Option(min=1, max=1024, help="Processes that share the work; without it one for each core.")
 ]
 Cluster = Annotated[
     str | None, typer.Option(metavar="tcp://HOST:8786", help="Do the runs on the Dask cluster of this scheduler.")
@@ -99,7 +100,7 @@ def metrics_of(texts: Sequence[str] | None) -> "list[Metric] | None":
     from simcore.experiment.asked import metric_of
 
     names = [name.strip() for text in texts or () for name in text.split(",")]
-    return [] if names == ["all"] else [metric_of(name) for name in names] or None
+    return [] if names == ["all"] else [metric_of(name, "--metric: ") for name in names] or None
 
 
 def shown_metrics(comparison: "Comparison", asked: "list[Metric] | None") -> "list[Metric]":
@@ -177,6 +178,36 @@ class Progress:
     def retried(self, runs: int) -> None:
         """See `Watcher`."""
         mention(f"warning: a worker died; {runs} of its runs are done again", err=True)
+
+
+def carry_out(
+    experiment: "Experiment",
+    asked: "list[Metric] | None",
+    *,
+    paired: bool,
+    jobs: int | None,
+    cluster: str | None,
+    store: Path | None,
+    out: Path | None,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Run an experiment, say what came of it, write its report, and return the exit code."""
+    from simcore.experiment.comparison import run
+
+    progress = Progress(quiet=as_json, kept=store is not None)
+    with report_folder(out, experiment.scenario.name, force=force) as folder:
+        with progress.shown():
+            comparison = run(experiment, jobs=jobs, cluster=cluster, store=store, progress=progress)
+        shown = shown_metrics(comparison, asked)
+        if as_json:
+            print_json(document(comparison))
+        else:
+            print_comparison(comparison, shown, paired=paired)
+            mention_constants(comparison, shown)
+            progress.mention_speed()
+        report_comparison(folder, comparison, asked, quiet=as_json)
+    return INCOMPLETE if print_troubles(comparison) else 0
 
 
 def document(comparison: "Comparison") -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.experiments import (
-    INCOMPLETE,
     Baseline,
     Cluster,
     Confidence,
@@ -19,14 +18,10 @@ from app.cli.experiments import (
     StoreFolder,
     Warmup,
     Windows,
+    carry_out,
     describe,
-    document,
-    mention_constants,
     metrics_of,
-    print_comparison,
-    print_troubles,
     scenario_of,
-    shown_metrics,
     store_of,
     warmup_of,
     with_bounds,
@@ -34,7 +29,6 @@ from app.cli.experiments import (
 from app.cli.options import AsJson, Force, Overrides, PlayTrace
 from app.cli.output import mention, print_json
 from app.cli.policies import Policies
-from app.cli.report import report_comparison, report_folder
 from simcore.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,11 +75,10 @@ def sweep(
 
     from simcore.experiment import Experiment, conditions_of, factor_of, highest_rates, read_experiment
     from simcore.experiment.asked import is_experiment, levels_of
-    from simcore.experiment.comparison import run
 
     factors = tuple(factor_of(text) for text in vary or ())
     asked = metrics_of(metric)
-    conditions = [condition for text in until or () for condition in conditions_of(text)]
+    conditions = [condition for text in until or () for condition in conditions_of(text, "--until")]
     changes, own = list(overrides or ()), tuple(policies or ())
     if os.path.isfile(scenario) and is_experiment(Path(scenario)):
 
@@ -120,8 +113,8 @@ def sweep(
     if conditions and out is not None:
         raise InputError("--out writes a comparison, and --until finds a rate; leave one of them out")
     place = store_of(store, no_store)
-    progress = Progress(quiet=as_json, kept=place is not None)
     if conditions:
+        progress = Progress(quiet=as_json, kept=place is not None)
         with progress.shown():
             found = highest_rates(
                 experiment, conditions, tolerance=tolerance, jobs=jobs, cluster=cluster, store=place, progress=progress
@@ -132,18 +125,17 @@ def sweep(
             _print_rates(conditions, found)
             progress.mention_speed()
         return 0
-    with report_folder(out, experiment.scenario.name, force=force) as folder:
-        with progress.shown():
-            comparison = run(experiment, jobs=jobs, cluster=cluster, store=place, progress=progress)
-        shown = shown_metrics(comparison, asked)
-        if as_json:
-            print_json(document(comparison))
-        else:
-            print_comparison(comparison, shown, paired=experiment.baseline is not None)
-            mention_constants(comparison, shown)
-            progress.mention_speed()
-        report_comparison(folder, comparison, asked, quiet=as_json)
-    return INCOMPLETE if print_troubles(comparison) else 0
+    return carry_out(
+        experiment,
+        asked,
+        paired=experiment.baseline is not None,
+        jobs=jobs,
+        cluster=cluster,
+        store=place,
+        out=out,
+        force=force,
+        as_json=as_json,
+    )
 
 
 def _rates_document(experiment: "Experiment", conditions: "list[Condition]", found: "list[Goodput]") -> dict[str, Any]:
@@ -185,7 +177,8 @@ def _print_rates(conditions: "list[Condition]", found: "list[Goodput]") -> None:
             mention(f"{each.setting.label}: no rate keeps {' and '.join(map(str, conditions))}")
             continue
         if each.rate >= HIGHEST:
-            mention(f"{each.setting.label}: even all at once keeps it: too few requests to overload this server")
+            broken = f"breaks {' or '.join(map(str, conditions))}: the requests are too few to overload this server"
+            mention(f"{each.setting.label}: no rate up to {HIGHEST:,.0f} {unit} {broken}")
             continue
         sure = f"surely kept up to {each.sure:g}" if each.sure else "surely kept at none that was tried"
         broken = f"surely broken from {each.broken:g} on" if each.broken else "surely broken at none that was tried"

@@ -154,6 +154,36 @@ def test_the_highest_rate_of_a_queue() -> None:
     assert found.tried["rate"].is_sorted()
 
 
+def test_a_limit_that_no_rate_breaks(capsys: pytest.CaptureFixture[str]) -> None:
+    """A few steps up, and then all at once, tell it."""
+    (found,) = highest_rates(Experiment(SMALL, replications=2), conditions_of("e2e.p99 < 1000"), jobs=1)
+    assert found.tried["rate"].to_list() == [4, 8, 16, 32, 100_000]
+    assert (found.rate, found.sure, found.broken) == (100_000, 100_000, None)
+    command = [
+        "sweep",
+        "--set",
+        "workload.requests=20",
+        "--replications",
+        "2",
+        "--jobs",
+        "1",
+        "--until",
+        "e2e.p99<1000s",
+    ]
+    assert main(command) == 0
+    assert "default: no rate up to 100,000 requests/s breaks e2e.p99 < 1000 s: " in capsys.readouterr().out
+
+
+def test_a_rate_far_above_the_scenarios_own() -> None:
+    """It is found beyond the few steps up, and what is surely broken lies not far above."""
+    slow = mm1(300, 0.001)
+    (found,) = highest_rates(Experiment(slow, replications=8), conditions_of("queue.mean < 1"), tolerance=0.05, jobs=1)
+    assert found.rate is not None
+    assert found.broken is not None
+    assert 0.1 < found.rate < 1
+    assert found.broken < 10 * found.rate
+
+
 def test_a_limit_that_no_rate_keeps() -> None:
     (found,) = highest_rates(Experiment(SMALL, replications=2), conditions_of("e2e.p50 < 1us"), tolerance=1.0, jobs=1)
     assert (found.rate, found.sure) == (None, None)
