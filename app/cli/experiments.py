@@ -15,6 +15,7 @@ from app.cli.policies import load_policies
 from app.cli.progress import bars
 from app.cli.report import report_comparison, report_folder
 from app.cli.simulate import load_scenario
+from app.cli.tables import print_whole
 from simcore.errors import InputError
 
 if TYPE_CHECKING:
@@ -242,38 +243,46 @@ def describe(experiment: "Experiment") -> dict[str, Any]:
 
 
 def print_comparison(comparison: "Comparison", metrics: "list[Metric]", *, paired: bool) -> None:
-    """A table for each metric."""
+    """A table for each metric; where there are several baselines, each stands with those that are compared with it."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Column, Table
+    from rich.text import Text
 
     console = Console()
-    many = len({each.index for each in map(comparison.experiment.baseline_of, comparison.experiment.settings)}) > 1
+    experiment = comparison.experiment
+    groups: dict[int, list[int]] = {}
+    for setting in experiment.settings:
+        groups.setdefault(experiment.baseline_of(setting).index if paired else 0, []).append(setting.index)
     for metric in metrics:
         unit = "" if metric.unit == "1" else f" ({metric.unit})"
         better = f"; {metric.better} is better" if metric.better else ""
-        columns = [Column("setting"), *(Column(name, justify="right", no_wrap=True) for name in ("runs", "mean"))]
-        if paired:
-            columns.append(Column("difference", justify="right", no_wrap=True))
-            columns += [*([Column("to")] if many else []), Column("verdict")]
         # a title of the table would be broken to the table's width, in the middle of a word
-        console.print(f"{metric.name}{unit}: {metric.help.removesuffix('.').lower()}{better}", style="italic")
-        table = Table(*columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        differences = {row["setting"]: row for row in comparison.paired(metric).to_dicts()} if paired else {}
+        title = Text(f"{metric.name}{unit}: {metric.help.removesuffix('.').lower()}{better}", style="italic")
+        console.print(title, soft_wrap=True)
+        names = ("runs", "mean", "difference")[: 3 if paired else 2]
+        table = Table(
+            "setting",
+            *(Column(name, justify="right", no_wrap=True) for name in names),
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+        )
         if paired:
-            table.columns[-1].no_wrap = True
-            table.add_column("needed", justify="right")
-        for row in comparison.intervals(metric).to_dicts():
-            cells = [row["label"], str(row["n"]), with_bounds(row["mean"], row["high"])]
-            if paired and row["setting"] in differences:
-                found = differences[row["setting"]]
-                to = [found["baseline_label"]] if many else []
-                said = found["verdict"] if found["n"] else "no runs to compare"
-                cells += [with_bounds(found["difference"], found["high"], sign="+"), *to, said, needed(found)]
-            elif paired:
-                cells += ["", "", "baseline"] if many else ["", "baseline"]
-            table.add_row(*cells)
-        console.print(table)
+            table.add_column("verdict")
+            table.add_column("needed", justify="right", no_wrap=True)
+        differences = {row["setting"]: row for row in comparison.paired(metric).to_dicts()} if paired else {}
+        intervals = comparison.intervals(metric).to_dicts()
+        for group in groups.values():
+            for row in (intervals[index] for index in group):
+                cells: list[Text | str] = [Text(row["label"]), str(row["n"]), with_bounds(row["mean"], row["high"])]
+                if found := differences.get(row["setting"]):
+                    said = found["verdict"] if found["n"] else "no runs to compare"
+                    cells += [with_bounds(found["difference"], found["high"], sign="+"), said, needed(found)]
+                elif paired:
+                    cells += ["", "baseline"]
+                table.add_row(*cells)
+            table.add_section()
+        print_whole(table)
 
 
 def print_troubles(comparison: "Comparison") -> bool:

@@ -29,6 +29,7 @@ from app.cli.experiments import (
 from app.cli.options import AsJson, Force, Overrides, PlayTrace
 from app.cli.output import mention, print_json
 from app.cli.policies import Policies
+from app.cli.tables import print_whole
 from simcore.errors import InputError
 
 if TYPE_CHECKING:
@@ -155,24 +156,21 @@ def _rates_document(experiment: "Experiment", conditions: "list[Condition]", fou
 
 def _print_rates(conditions: "list[Condition]", found: "list[Goodput]") -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Column, Table
 
     from simcore.experiment.goodput import HIGHEST, TRACE_KEY, rate_key
 
-    console = Console()
-    names = [condition.metric for condition in conditions]
+    names = list(dict.fromkeys(condition.metric for condition in conditions))
     for each in found:
         unit = "x the trace's speed" if rate_key(each.setting.scenario) == TRACE_KEY else "requests/s"
-        numbers = [Column(f"{metric.name} ({metric.unit})", justify="right") for metric in names]
-        table = Table(
-            Column("rate", justify="right"), Column("runs", justify="right"), *numbers, Column("verdict"),
-            box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=each.setting.label, title_justify="left",
-        )  # fmt: skip
+        numbers = ["rate", "runs", *(f"{metric.name} ({metric.unit})" for metric in names)]
+        columns = (Column(name, justify="right", no_wrap=True) for name in numbers)
+        table = Table(*columns, "verdict", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for row in each.tried.to_dicts():
             cells = [with_bounds(row[metric.name], row[f"{metric.name}.high"]) for metric in names]
             table.add_row(f"{row['rate']:g}", str(row["runs"]), *cells, row["verdict"])
-        console.print(table)
+        mention(each.setting.label)
+        print_whole(table)
         if each.rate is None:
             mention(f"{each.setting.label}: no rate keeps {' and '.join(map(str, conditions))}")
             continue

@@ -13,6 +13,7 @@ from simcore.experiment.design import Experiment, Factor, Run, Setting
 from simcore.experiment.progress import Watcher
 from simcore.experiment.statistics import t_interval
 from simcore.experiment.store import Store
+from simcore.experiment.workers import Workers
 from simcore.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -73,18 +74,13 @@ def highest_rates(
     if not conditions:
         raise InputError("a search for the highest rate needs a condition, as in e2e.p99 < 2s")
     searches = [_Search(setting, conditions, experiment, tolerance) for setting in experiment.settings]
-    while asked := [search for search in searches if search.next is not None]:
-        runs = {search.setting.index: search.runs() for search in asked}
-        found = do(
-            [run for each in runs.values() for run in each],
-            experiment.policies,
-            jobs=jobs,
-            cluster=cluster,
-            store=store,
-            progress=progress,
-        )
-        for search in asked:
-            search.learn(gather(search.trial, runs[search.setting.index], found))
+    with Workers(jobs, cluster) as workers:
+        while asked := [search for search in searches if search.next is not None]:
+            runs = {search.setting.index: search.runs() for search in asked}
+            wanted = [run for each in runs.values() for run in each]
+            found = do(wanted, workers, experiment.policies, store=store, progress=progress)
+            for search in asked:
+                search.learn(gather(search.trial, runs[search.setting.index], found))
     return [search.result() for search in searches]
 
 

@@ -1,6 +1,7 @@
 """Settings, seeds, tables and verdicts; and the highest rate that keeps an objective."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -216,3 +217,27 @@ def test_the_commands(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
     document = json.loads(capsys.readouterr().out)
     assert document["until"] == ["ttft.p99 < 0.3 s"]
     assert len(document["rates"]) == 1
+
+
+@pytest.mark.parametrize("width", [20, 60, 300])
+def test_no_cell_of_a_table_is_cut(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a narrow terminal too, each setting stands with its numbers, below the baseline that it is compared with."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    few = ["--set", "workload.requests=20", "--replications", "3", "--jobs", "1", "--metric", "ttft.p99", "--no-store"]
+    vary = [
+        "--vary",
+        "memory.eviction=lru,random",
+        "--vary",
+        "memory.blocks=200,400",
+        "--baseline",
+        "memory.eviction=lru",
+    ]
+    assert main(["compare", *few, *vary]) == 0
+    out = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
+    assert "…" not in out
+    assert len(re.findall(r"\d ± \d", out)) == 6
+    rows = [line.split()[:2] for line in out.splitlines() if re.match(r" (lru|random)", line)]
+    assert [row[0] for row in rows] == ["lru,", "random,", "lru,", "random,"]
