@@ -401,6 +401,8 @@ COMMANDS: list[tuple[list[str], str]] = [
     (["report", "run"], "run/summary.json: is no JSON"),
     (["report", "run", "--out", "run.pdf"], "--out is run.pdf, but the report of one run is a file whose name ends in "
      ".html"),
+    (["report", "compared", "--out", "page.html"], "--out is page.html, but the report of a comparison is a folder, "
+     "which gets all its files"),
     (["report", "compared"], "compared/results.parquet: is missing, and the report is made from it"),
     (["compare", "good.toml", "--no-store", "--out", "notes.txt"], "notes.txt: is no folder, and results need one "
      "there"),
