@@ -365,6 +365,8 @@ COMMANDS: list[tuple[list[str], str]] = [
      "tokenizer in Hugging Face's layout"),
     (["trace", "from-log", "key.jsonl", "--out", "./key.jsonl"], "key.jsonl: would be overwritten, and it is what is "
      "read; choose another name"),
+    (["trace", "from-log", "key.jsonl", "--salt", ""], "--salt is empty, and whoever tries out texts would find them; "
+     "give a key, or leave it out"),
     (["trace", "from-log", "key.jsonl", "--hash-block", "0"], "Invalid value for '--hash-block': Input should be "
      f"greater than or equal to 1{HELP}"),
     (["trace", "convert", "late.jsonl"], f"Missing option '--to'{HELP}"),
