@@ -1,10 +1,13 @@
 """`kvscope compare`: settings against a baseline, with replications."""
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from app.cli.experiments import (
+    CONFIDENCE,
     Baseline,
     Cluster,
     Confidence,
@@ -17,13 +20,13 @@ from app.cli.experiments import (
     Warmup,
     Windows,
     carry_out,
+    experiment_of,
     metrics_of,
-    scenario_of,
     store_of,
-    warmup_of,
 )
 from app.cli.options import AsJson, Force, Overrides, PlayTrace
 from app.cli.policies import Policies
+from simcore.errors import InputError
 
 
 def compare(
@@ -44,7 +47,7 @@ def compare(
     warmup: Warmup = None,
     windows: Windows = False,
     metric: Metrics = None,
-    confidence: Confidence = 0.95,
+    confidence: Confidence = None,
     jobs: Jobs = None,
     cluster: Cluster = None,
     store: StoreFolder = None,
@@ -54,20 +57,23 @@ def compare(
     as_json: AsJson = False,
 ) -> int:
     """Run every setting several times on the same random numbers, and say which differences are real."""
-    from simcore.experiment import Experiment, factor_of
-    from simcore.experiment.asked import levels_of
+    from simcore.experiment import factor_of
+    from simcore.experiment.asked import is_experiment
 
+    if os.path.isfile(scenario) and is_experiment(Path(scenario)):
+        raise InputError(f"{scenario}: describes an experiment, which is run by kvscope sweep")
     factors = tuple(factor_of(text) for text in vary or ())
     asked = metrics_of(metric)
-    experiment = Experiment(
-        scenario_of(scenario, list(overrides or ()), trace, policies, [factor.key for factor in factors]),
+    experiment = experiment_of(
+        scenario,
         factors,
-        replications,
-        levels_of(baseline) if baseline else None,
-        warmup_of(warmup),
-        confidence,
-        tuple(policies or ()),
-        source="--vary",
+        overrides,
+        trace,
+        policies,
+        replications=replications,
+        baseline=baseline,
+        warmup=warmup,
+        confidence=confidence or CONFIDENCE,
         windows=windows,
     )
     return carry_out(

@@ -19,7 +19,7 @@ from app.cli.tables import print_whole
 from simcore.errors import InputError
 
 if TYPE_CHECKING:
-    from simcore.experiment import Comparison, Experiment, Metric
+    from simcore.experiment import Comparison, Experiment, Factor, Metric
     from simcore.scenario import Scenario
 
 INCOMPLETE = 3
@@ -53,7 +53,10 @@ Metrics = Annotated[
     list[str] | None,
     typer.Option("--metric", help="Show these, by their names in summary.json: ttft.p99,e2e.p99; all: every one."),
 ]
-Confidence = Annotated[float, typer.Option(min=0.5, max=0.9999, help="Of the intervals and verdicts.")]
+Confidence = Annotated[
+    float | None, typer.Option(min=0.5, max=0.9999, help="Of the intervals and verdicts; without it 0.95.")
+]
+CONFIDENCE = 0.95
 Jobs = Annotated[
     int | None, typer.Option(min=1, max=1024, help="Processes that share the work; without it one for each core.")
 ]
@@ -77,6 +80,36 @@ def scenario_of(
     if trace is not None:
         chosen.append(f"workload.trace={json.dumps(str(trace))}")
     return load_scenario(name, chosen)
+
+
+def experiment_of(
+    scenario: str,
+    factors: "tuple[Factor, ...]",
+    overrides: list[str] | None,
+    trace: Path | None,
+    policies: list[Path] | None,
+    *,
+    replications: int,
+    baseline: list[str] | None,
+    warmup: str | None,
+    confidence: float,
+    windows: bool,
+) -> "Experiment":
+    """The experiment that the options describe."""
+    from simcore.experiment import Experiment
+    from simcore.experiment.asked import levels_of
+
+    return Experiment(
+        scenario_of(scenario, overrides or [], trace, policies, [factor.key for factor in factors]),
+        factors,
+        replications,
+        levels_of(baseline) if baseline else None,
+        warmup_of(warmup),
+        confidence,
+        tuple(policies or ()),
+        source="--vary",
+        windows=windows,
+    )
 
 
 def warmup_of(text: str | None) -> float | str | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.experiments import (
+    CONFIDENCE,
     Baseline,
     Cluster,
     Confidence,
@@ -20,6 +21,7 @@ from app.cli.experiments import (
     Windows,
     carry_out,
     describe,
+    experiment_of,
     metrics_of,
     scenario_of,
     store_of,
@@ -59,7 +61,7 @@ def sweep(
     warmup: Warmup = None,
     windows: Windows = False,
     metric: Metrics = None,
-    confidence: Confidence = 0.95,
+    confidence: Confidence = None,
     tolerance: Annotated[
         float, typer.Option(min=0.001, max=1.0, help="How narrowly a rate is searched, as a share of it.")
     ] = 0.02,
@@ -74,13 +76,13 @@ def sweep(
     """Run a grid of settings; with --until, find the highest rate of arrivals that each of them bears."""
     from dataclasses import replace
 
-    from simcore.experiment import Experiment, conditions_of, factor_of, highest_rates, read_experiment
+    from simcore.experiment import conditions_of, factor_of, highest_rates, read_experiment
     from simcore.experiment.asked import is_experiment, levels_of
 
     factors = tuple(factor_of(text) for text in vary or ())
     asked = metrics_of(metric)
     conditions = [condition for text in until or () for condition in conditions_of(text, "--until")]
-    changes, own = list(overrides or ()), tuple(policies or ())
+    changes = list(overrides or ())
     if os.path.isfile(scenario) and is_experiment(Path(scenario)):
 
         def load(name: str, chosen: list[str]) -> "Scenario":
@@ -89,26 +91,29 @@ def sweep(
         file = read_experiment(Path(scenario), load)
         varied = [factor.key for factor in factors]
         kept = tuple(factor for factor in file.experiment.factors if factor.key not in varied)
-        experiment = replace(file.experiment, factors=kept + factors, policies=own)
         asked = asked if asked is not None else list(file.metrics) or None
         conditions = conditions or list(file.until)
-        experiment = replace(experiment, replications=replications or experiment.replications)
-        if warmup is not None:
-            experiment = replace(experiment, warmup=warmup_of(warmup))
-        if windows:
-            experiment = replace(experiment, windows=True)
-        if baseline:
-            experiment = replace(experiment, baseline=levels_of(baseline))
+        given: dict[str, Any] = {
+            "factors": kept + factors,
+            "policies": tuple(policies or ()),
+            "replications": replications,
+            "baseline": levels_of(baseline) if baseline else None,
+            "warmup": warmup_of(warmup),
+            "confidence": confidence,
+            "windows": windows or None,
+        }
+        experiment = replace(file.experiment, **{name: value for name, value in given.items() if value is not None})
     else:
-        experiment = Experiment(
-            scenario_of(scenario, changes, trace, policies, [factor.key for factor in factors]),
+        experiment = experiment_of(
+            scenario,
             factors,
-            replications or 10,
-            levels_of(baseline) if baseline else None,
-            warmup_of(warmup),
-            confidence,
-            own,
-            source="--vary",
+            changes,
+            trace,
+            policies,
+            replications=replications or 10,
+            baseline=baseline,
+            warmup=warmup,
+            confidence=confidence or CONFIDENCE,
             windows=windows,
         )
     if conditions and out is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from simcore.errors import InputError
-from simcore.experiment.design import MSER5, Experiment, Factor
+from simcore.experiment.design import Experiment, Factor
 from simcore.experiment.measures import BY_NAME, Metric
 from simcore.scenario import Scenario
 from simcore.scenario.load import parse_toml, read_text
@@ -215,7 +215,7 @@ def read_experiment(path: Path, load: Callable[[str, list[str]], Scenario]) -> A
     changes = [_typed({"set": each}, path, "set", str, "") for each in _typed(data, path, "set", list, [])]
     given = _flat(_typed(data, path, "factors", dict, {}))
     warmup = data.get("warmup")
-    if warmup is not None and warmup != MSER5:
+    if warmup is not None and not isinstance(warmup, str):  # of a text the experiment says what it must be
         warmup = _number_of(data, path, "warmup", 0.0)
     named, until = _typed(data, path, "metrics", list, []), _typed(data, path, "until", str, "")
     baseline = dict(_flat(_typed(data, path, "baseline", dict, {}))) if "baseline" in data else None

@@ -298,6 +298,7 @@ COMMANDS: list[tuple[list[str], str]] = [
     (["sweep", "--until", "ttft.p99 < -5ms"], '--until "ttft.p99 < -5ms": the limit is -5, but no metric is ever '
      "below 0"),
     (["sweep", "bare.toml", "--no-store"], POOL),
+    (["compare", "study-warmup.toml"], "study-warmup.toml: describes an experiment, which is run by kvscope sweep"),
     (["sweep", "study-warmup.toml"], "study-warmup.toml: warmup is a number with hundreds of digits"),
     (["sweep", "study-confidence.toml"], "study-confidence.toml: confidence is a number with hundreds of digits"),
     (["sweep", "study-baseline.toml"], "study-baseline.toml: baseline is 3, but must be a table"),

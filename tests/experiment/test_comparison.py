@@ -227,17 +227,28 @@ def test_no_cell_of_a_table_is_cut(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", str(width))
     few = ["--set", "workload.requests=20", "--replications", "3", "--jobs", "1", "--metric", "ttft.p99", "--no-store"]
-    vary = [
-        "--vary",
-        "memory.eviction=lru,random",
-        "--vary",
-        "memory.blocks=200,400",
-        "--baseline",
-        "memory.eviction=lru",
-    ]
-    assert main(["compare", *few, *vary]) == 0
+    first, second, lru = "memory.eviction=lru,random", "memory.blocks=200,400", "memory.eviction=lru"
+    assert main(["compare", *few, "--vary", first, "--vary", second, "--baseline", lru]) == 0
     out = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
     assert "…" not in out
     assert len(re.findall(r"\d ± \d", out)) == 6
     rows = [line.split()[:2] for line in out.splitlines() if re.match(r" (lru|random)", line)]
     assert [row[0] for row in rows] == ["lru,", "random,", "lru,", "random,"]
+
+
+def test_options_go_before_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(
+        'set = ["workload.requests=20"]\nreplications = 3\nconfidence = 0.99\nbaseline = { "memory.blocks" = 200 }\n'
+        '[factors]\n"memory.blocks" = [200, 300]\n',
+        encoding="utf-8",
+    )
+    common = ["sweep", str(file), "--jobs", "1", "--json", "--no-store"]
+    assert main(common) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["confidence"], document["replications"]) == (0.99, 3)
+    other = ["--vary", "memory.blocks=400,500", "--baseline", "memory.blocks=400"]
+    assert main([*common, "--confidence", "0.8", "--replications", "2", *other]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["confidence"], document["replications"]) == (0.8, 2)
+    assert document["baseline"] == {"memory.blocks": 400}
