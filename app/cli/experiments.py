@@ -205,13 +205,18 @@ class Progress:
     def mention_speed(self) -> None:
         """Say how many runs were done how quickly, the start of the workers included."""
         done, wall_s = self._there - self._stored, time.monotonic() - self._begun
-        stored = f"{self._stored:,} runs from the store" if self._stored else ""
-        work = f"{done:,} runs in {wall_s:.1f} s, {self._cpu_s:.1f} CPU s of work: {self._cpu_s / wall_s:.1f} at a time"
+        stored = f"{counted_runs(self._stored)} from the store" if self._stored else ""
+        work = f"{counted_runs(done)} in {wall_s:.1f} s, {self._cpu_s:.1f} CPU s of work: {self._cpu_s / wall_s:.1f} at a time"
         mention(", ".join(text for text in (stored, work if done else "") if text))
 
     def retried(self, runs: int) -> None:
         """See `Watcher`."""
         mention(f"warning: a worker died; {runs} of its runs are done again", err=True)
+
+
+def counted_runs(count: int) -> str:
+    """1 run, 2 runs."""
+    return f"{count:,} run" + ("s" if count != 1 else "")
 
 
 def carry_out(

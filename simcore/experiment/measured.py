@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simcore.errors import InputError
+from simcore.experiment.measures import STATISTICS
 from simcore.record.metrics import TokenGaps, latencies
 from simcore.record.recorder import FINISHED
 from simcore.record.results import Results
@@ -28,7 +29,6 @@ from simcore.workload.traces.values import MAX_SECONDS, MAX_TOKENS, listed, quot
 
 LISTS = ("input_lens", "output_lens", "ttfts", "itls")
 METRICS = ("ttft", "tpot", "itl", "e2e")
-STATISTICS = ("mean", "p50", "p90", "p99")
 Mask = NDArray[np.bool_]
 
 
