@@ -1,11 +1,13 @@
 """`kvscope compare`: settings against a baseline, with replications."""
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from app.cli.experiments import (
-    INCOMPLETE,
+    CONFIDENCE,
     Baseline,
     Cluster,
     Confidence,
@@ -13,25 +15,18 @@ from app.cli.experiments import (
     Metrics,
     NoStore,
     Out,
-    Progress,
     Replications,
     StoreFolder,
     Warmup,
     Windows,
-    document,
-    mention_constants,
+    carry_out,
+    experiment_of,
     metrics_of,
-    print_comparison,
-    print_troubles,
-    scenario_of,
-    shown_metrics,
     store_of,
-    warmup_of,
 )
 from app.cli.options import AsJson, Force, Overrides, PlayTrace
-from app.cli.output import print_json
 from app.cli.policies import Policies
-from app.cli.report import report_comparison, report_folder
+from simcore.errors import InputError
 
 
 def compare(
@@ -52,7 +47,7 @@ def compare(
     warmup: Warmup = None,
     windows: Windows = False,
     metric: Metrics = None,
-    confidence: Confidence = 0.95,
+    confidence: Confidence = None,
     jobs: Jobs = None,
     cluster: Cluster = None,
     store: StoreFolder = None,
@@ -62,34 +57,33 @@ def compare(
     as_json: AsJson = False,
 ) -> int:
     """Run every setting several times on the same random numbers, and say which differences are real."""
-    from simcore.experiment import Experiment, factor_of
-    from simcore.experiment.asked import levels_of
-    from simcore.experiment.comparison import run
+    from simcore.experiment import factor_of
+    from simcore.experiment.asked import is_experiment
 
+    if os.path.isfile(scenario) and is_experiment(Path(scenario)):
+        raise InputError(f"{scenario}: describes an experiment, which is run by kvscope sweep")
     factors = tuple(factor_of(text) for text in vary or ())
     asked = metrics_of(metric)
-    experiment = Experiment(
-        scenario_of(scenario, list(overrides or ()), trace, policies, [factor.key for factor in factors]),
+    experiment = experiment_of(
+        scenario,
         factors,
-        replications,
-        levels_of(baseline) if baseline else None,
-        warmup_of(warmup),
-        confidence,
-        tuple(policies or ()),
-        source="--vary",
+        overrides,
+        trace,
+        policies,
+        replications=replications,
+        baseline=baseline,
+        warmup=warmup,
+        confidence=confidence or CONFIDENCE,
         windows=windows,
     )
-    place = store_of(store, no_store)
-    progress = Progress(quiet=as_json, kept=place is not None)
-    with report_folder(out, experiment.scenario.name, force=force) as folder:
-        with progress.shown():
-            comparison = run(experiment, jobs=jobs, cluster=cluster, store=place, progress=progress)
-        shown = shown_metrics(comparison, asked)
-        if as_json:
-            print_json(document(comparison))
-        else:
-            print_comparison(comparison, shown, paired=len(experiment.settings) > 1)
-            mention_constants(comparison, shown)
-            progress.mention_speed()
-        report_comparison(folder, comparison, asked, quiet=as_json)
-    return INCOMPLETE if print_troubles(comparison) else 0
+    return carry_out(
+        experiment,
+        asked,
+        paired=len(experiment.settings) > 1,
+        jobs=jobs,
+        cluster=cluster,
+        store=store_of(store, no_store),
+        out=out,
+        force=force,
+        as_json=as_json,
+    )

@@ -9,6 +9,7 @@ from app.cli.options import Sessions, SkipBadLines
 from app.cli.output import mention, print_json
 from app.cli.paths import path_of
 from app.cli.studies import Chart, Format, Order, Trace, counted, orders_of
+from app.cli.tables import print_whole
 from simcore.export.charts import Line, chart_files, line_chart
 
 if TYPE_CHECKING:
@@ -84,7 +85,6 @@ def _panels(curves: "list[Curve]") -> dict[str, list[Line]]:
 def _print(curves: "list[Curve]") -> None:
     import numpy as np
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Column, Table
 
     some = curves[0]
@@ -100,4 +100,4 @@ def _print(curves: "list[Curve]") -> None:
         for place, size in enumerate(sizes):
             shares = [None if hits is None else 1 - int(hits[place]) / found.accesses for hits in (objects, usable)]
             table.add_row(found.order, f"{size:,}", *("-" if share is None else f"{share:.2%}" for share in shares))
-    Console().print(table)
+    print_whole(table)

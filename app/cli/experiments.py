@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.output import mention
+from app.cli.output import mention, print_json
 from app.cli.paths import path_of
 from app.cli.policies import load_policies
 from app.cli.progress import bars
+from app.cli.report import report_comparison, report_folder
 from app.cli.simulate import load_scenario
+from app.cli.tables import print_whole
 from simcore.errors import InputError
 
 if TYPE_CHECKING:
-    from simcore.experiment import Comparison, Experiment, Metric
+    from simcore.experiment import Comparison, Experiment, Factor, Metric
     from simcore.scenario import Scenario
 
 INCOMPLETE = 3
@@ -51,9 +53,12 @@ Metrics = Annotated[
     list[str] | None,
     typer.Option("--metric", help="Show these, by their names in summary.json: ttft.p99,e2e.p99; all: every one."),
 ]
-Confidence = Annotated[float, typer.Option(min=0.5, max=0.9999, help="Of the intervals and verdicts.")]
+Confidence = Annotated[
+    float | None, typer.Option(min=0.5, max=0.9999, help="Of the intervals and verdicts; without it 0.95.")
+]
+CONFIDENCE = 0.95
 Jobs = Annotated[
-    int | None, typer.Option(min=1, max=1024, help="Processes that share the runs; without it one for each core.")
+    int | None, typer.Option(min=1, max=1024, help="Processes that share the work; without it one for each core.")
 ]
 Cluster = Annotated[
     str | None, typer.Option(metavar="tcp://HOST:8786", help="Do the runs on the Dask cluster of this scheduler.")
@@ -75,6 +80,36 @@ def scenario_of(
     if trace is not None:
         chosen.append(f"workload.trace={json.dumps(str(trace))}")
     return load_scenario(name, chosen)
+
+
+def experiment_of(
+    scenario: str,
+    factors: "tuple[Factor, ...]",
+    overrides: list[str] | None,
+    trace: Path | None,
+    policies: list[Path] | None,
+    *,
+    replications: int,
+    baseline: list[str] | None,
+    warmup: str | None,
+    confidence: float,
+    windows: bool,
+) -> "Experiment":
+    """The experiment that the options describe."""
+    from simcore.experiment import Experiment
+    from simcore.experiment.asked import levels_of
+
+    return Experiment(
+        scenario_of(scenario, overrides or [], trace, policies, [factor.key for factor in factors]),
+        factors,
+        replications,
+        levels_of(baseline) if baseline else None,
+        warmup_of(warmup),
+        confidence,
+        tuple(policies or ()),
+        source="--vary",
+        windows=windows,
+    )
 
 
 def warmup_of(text: str | None) -> float | str | None:
@@ -99,7 +134,7 @@ def metrics_of(texts: Sequence[str] | None) -> "list[Metric] | None":
     from simcore.experiment.asked import metric_of
 
     names = [name.strip() for text in texts or () for name in text.split(",")]
-    return [] if names == ["all"] else [metric_of(name) for name in names] or None
+    return [] if names == ["all"] else [metric_of(name, "--metric: ") for name in names] or None
 
 
 def shown_metrics(comparison: "Comparison", asked: "list[Metric] | None") -> "list[Metric]":
@@ -170,13 +205,48 @@ class Progress:
     def mention_speed(self) -> None:
         """Say how many runs were done how quickly, the start of the workers included."""
         done, wall_s = self._there - self._stored, time.monotonic() - self._begun
-        stored = f"{self._stored:,} runs from the store" if self._stored else ""
-        work = f"{done:,} runs in {wall_s:.1f} s, {self._cpu_s:.1f} CPU s of work: {self._cpu_s / wall_s:.1f} at a time"
+        stored = f"{counted_runs(self._stored)} from the store" if self._stored else ""
+        work = f"{counted_runs(done)} in {wall_s:.1f} s, {self._cpu_s:.1f} CPU s of work: {self._cpu_s / wall_s:.1f} at a time"
         mention(", ".join(text for text in (stored, work if done else "") if text))
 
     def retried(self, runs: int) -> None:
         """See `Watcher`."""
         mention(f"warning: a worker died; {runs} of its runs are done again", err=True)
+
+
+def counted_runs(count: int) -> str:
+    """1 run, 2 runs."""
+    return f"{count:,} run" + ("s" if count != 1 else "")
+
+
+def carry_out(
+    experiment: "Experiment",
+    asked: "list[Metric] | None",
+    *,
+    paired: bool,
+    jobs: int | None,
+    cluster: str | None,
+    store: Path | None,
+    out: Path | None,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Run an experiment, say what came of it, write its report, and return the exit code."""
+    from simcore.experiment.comparison import run
+
+    progress = Progress(quiet=as_json, kept=store is not None)
+    with report_folder(out, experiment.scenario.name, force=force) as folder:
+        with progress.shown():
+            comparison = run(experiment, jobs=jobs, cluster=cluster, store=store, progress=progress)
+        shown = shown_metrics(comparison, asked)
+        if as_json:
+            print_json(document(comparison))
+        else:
+            print_comparison(comparison, shown, paired=paired)
+            mention_constants(comparison, shown)
+            progress.mention_speed()
+        report_comparison(folder, comparison, asked, quiet=as_json)
+    return INCOMPLETE if print_troubles(comparison) else 0
 
 
 def document(comparison: "Comparison") -> dict[str, Any]:
@@ -211,38 +281,46 @@ def describe(experiment: "Experiment") -> dict[str, Any]:
 
 
 def print_comparison(comparison: "Comparison", metrics: "list[Metric]", *, paired: bool) -> None:
-    """A table for each metric."""
+    """A table for each metric; where there are several baselines, each stands with those that are compared with it."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Column, Table
+    from rich.text import Text
 
     console = Console()
-    many = len({each.index for each in map(comparison.experiment.baseline_of, comparison.experiment.settings)}) > 1
+    experiment = comparison.experiment
+    groups: dict[int, list[int]] = {}
+    for setting in experiment.settings:
+        groups.setdefault(experiment.baseline_of(setting).index if paired else 0, []).append(setting.index)
     for metric in metrics:
         unit = "" if metric.unit == "1" else f" ({metric.unit})"
         better = f"; {metric.better} is better" if metric.better else ""
-        columns = [Column("setting"), *(Column(name, justify="right", no_wrap=True) for name in ("runs", "mean"))]
-        if paired:
-            columns.append(Column("difference", justify="right", no_wrap=True))
-            columns += [*([Column("to")] if many else []), Column("verdict")]
         # a title of the table would be broken to the table's width, in the middle of a word
-        console.print(f"{metric.name}{unit}: {metric.help.removesuffix('.').lower()}{better}", style="italic")
-        table = Table(*columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        differences = {row["setting"]: row for row in comparison.paired(metric).to_dicts()} if paired else {}
+        title = Text(f"{metric.name}{unit}: {metric.help.removesuffix('.').lower()}{better}", style="italic")
+        console.print(title, soft_wrap=True)
+        names = ("runs", "mean", "difference")[: 3 if paired else 2]
+        table = Table(
+            "setting",
+            *(Column(name, justify="right", no_wrap=True) for name in names),
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+        )
         if paired:
-            table.columns[-1].no_wrap = True
-            table.add_column("needed", justify="right")
-        for row in comparison.intervals(metric).to_dicts():
-            cells = [row["label"], str(row["n"]), with_bounds(row["mean"], row["high"])]
-            if paired and row["setting"] in differences:
-                found = differences[row["setting"]]
-                to = [found["baseline_label"]] if many else []
-                said = found["verdict"] if found["n"] else "no runs to compare"
-                cells += [with_bounds(found["difference"], found["high"], sign="+"), *to, said, needed(found)]
-            elif paired:
-                cells += ["", "", "baseline"] if many else ["", "baseline"]
-            table.add_row(*cells)
-        console.print(table)
+            table.add_column("verdict")
+            table.add_column("needed", justify="right", no_wrap=True)
+        differences = {row["setting"]: row for row in comparison.paired(metric).to_dicts()} if paired else {}
+        intervals = comparison.intervals(metric).to_dicts()
+        for group in groups.values():
+            for row in (intervals[index] for index in group):
+                cells: list[Text | str] = [Text(row["label"]), str(row["n"]), with_bounds(row["mean"], row["high"])]
+                if found := differences.get(row["setting"]):
+                    said = found["verdict"] if found["n"] else "no runs to compare"
+                    cells += [with_bounds(found["difference"], found["high"], sign="+"), said, needed(found)]
+                elif paired:
+                    cells += ["", "baseline"]
+                table.add_row(*cells)
+            table.add_section()
+        print_whole(table)
 
 
 def print_troubles(comparison: "Comparison") -> bool:

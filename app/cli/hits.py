@@ -11,6 +11,7 @@ from app.cli.output import print_json
 from app.cli.paths import path_of
 from app.cli.policies import named
 from app.cli.studies import Chart, Format, Order, Trace, capacities_of, counted, orders_of
+from app.cli.tables import print_whole
 from simcore.export.charts import Line, chart_files, line_chart
 
 if TYPE_CHECKING:
@@ -96,7 +97,6 @@ def _panels(rows: "Iterable[Hits]") -> dict[str, list[Line]]:
 
 def _print(rows: "list[Hits]", stream: "Stream") -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Column, Table
 
     what = "ids" if stream.block is None else f"blocks of {stream.block} tokens"
@@ -108,7 +108,7 @@ def _print(rows: "list[Hits]", stream: "Stream") -> None:
         counts = [cell for count in (row.object_hits, row.prefix_hits) for cell in _count(count, row.accesses)]
         speed = f"{row.accesses / row.cpu_s / 1e6:.2f} M" if row.cpu_s else "-"
         table.add_row(row.policy, row.order, f"{row.capacity:,}", *counts, speed)
-    Console().print(table)
+    print_whole(table)
 
 
 def _count(hits: int | None, accesses: int) -> tuple[str, str]:

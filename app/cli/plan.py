@@ -1,17 +1,22 @@
 """`kvscope plan`: how much load a model on its hardware carries within limits on latency."""
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from app.cli.experiments import Jobs
 from app.cli.options import AsJson, Overrides
 from app.cli.output import mention, print_json
 from app.cli.paths import path_of
 from simcore.errors import InputError
 from simcore.export.folder import replacing
+from simcore.schema import shown
 
+LONGEST_MEAN = 1_000_000
+"""Tokens; of a distribution that ends at ten times as many."""
 _LENGTHS = re.compile(r"(\d+)[:/](\d+)")
 
 
@@ -33,6 +38,7 @@ def plan(
         bool, typer.Option("--fixed", help="Keep the block size and the batch limits; do not look for better ones.")
     ] = False,
     overrides: Overrides = None,
+    jobs: Jobs = None,
     out: Annotated[
         Path | None, typer.Option(parser=path_of, metavar="FILE.toml", help="Write the scenario that was found best.")
     ] = None,
@@ -45,7 +51,7 @@ def plan(
     from simcore.experiment.plan import plan as find
     from simcore.scenario import Scenario
 
-    limits = limits_of(slo)
+    limits = limits_of(slo, "--slo")
     known = "config" if model.endswith(".json") else "preset"
     data: dict[str, Any] = {
         "name": "plan",
@@ -57,11 +63,9 @@ def plan(
         data["timing"] = {"model": "calibrated", "calibration": str(calibration)}
     scenario = Scenario.from_toml(tomli_w.dumps(data), Path(), list(overrides or ()), source="plan")
     progress = (lambda _: None) if as_json else (lambda line: mention(line, err=True))
-    if out is None:
-        found = find(scenario, limits, replications=replications, improve=not fixed, progress=progress)
-    else:
-        with replacing(out) as file:
-            found = find(scenario, limits, replications=replications, improve=not fixed, progress=progress)
+    with nullcontext() if out is None else replacing(out) as file:
+        found = find(scenario, limits, replications=replications, improve=not fixed, jobs=jobs, progress=progress)
+        if file is not None:
             file.write(found.scenario.to_toml())
     if as_json:
         print_json(found.as_json())
@@ -73,15 +77,19 @@ def plan(
 
 
 def _workload(text: str, requests: int) -> dict[str, Any]:
-    """The section `[workload]` that is meant."""
-    if match := _LENGTHS.fullmatch(text):
-        prompt, output = (
-            {"distribution": "lognormal", "mean": float(mean), "cv": 1.0, "max": 10 * int(mean)}
-            for mean in match.groups()
-        )
-        return {"requests": requests, "prompt": prompt, "output": output}
+    """The section `[workload]` that is meant. Raises InputError."""
     path = path_of(text)
-    if path.suffix != ".toml" and path.exists():
+    if match := _LENGTHS.fullmatch(text):
+        means = [int(mean) for mean in match.groups()]
+        prompt, output = ({"distribution": "lognormal", "mean": mean, "cv": 1.0, "max": 10 * mean} for mean in means)
+        if all(0 < mean <= LONGEST_MEAN for mean in means):
+            return {"requests": requests, "prompt": prompt, "output": output}
+    if match or (":" in text and not path.exists()):
+        raise InputError(
+            f"--workload is {shown(text)}, but mean lengths must be two whole numbers from 1 to {LONGEST_MEAN:,} "
+            "(tokens), as in 600:200"
+        )
+    if path.suffix != ".toml" and (path.suffix or path.exists()):
         return {"trace": str(path), "limit": requests}
     from app.cli.simulate import load_scenario
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from simcore.experiment import Comparison, Metric
     from simcore.export.report import ReportFolder
 
+PAGES = (".html", ".htm")
+
 
 def report(
     directory: Annotated[
@@ -50,6 +52,8 @@ def _comparison(directory: Path, out: Path | None, policies: list[Path], *, forc
     from simcore.export.report import load, write
     from simcore.export.report.stored import read_json
 
+    if out is not None and out.suffix.lower() in PAGES and not out.is_dir():
+        raise InputError(f"--out is {out}, but the report of a comparison is a folder, which gets all its files")
     about = read_json(directory / "run.json")
     comparison = load(directory, policies)
     again = out is None or out.resolve() == directory.resolve()
@@ -62,7 +66,7 @@ def _run(directory: Path, out: Path | None, *, force: bool) -> Path:
     from simcore.export.report import OneRun, run_page
 
     place = directory / "report.html" if out is None else out
-    if place.suffix.lower() not in (".html", ".htm"):
+    if place.suffix.lower() not in PAGES:
         raise InputError(f"--out is {place}, but the report of one run is a file whose name ends in .html")
     if out is not None and not force and place.exists():
         raise InputError(f"{place}: is there already; choose another file, or replace it with --force")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.experiments import (
-    INCOMPLETE,
+    CONFIDENCE,
     Baseline,
     Cluster,
     Confidence,
@@ -19,14 +19,11 @@ from app.cli.experiments import (
     StoreFolder,
     Warmup,
     Windows,
+    carry_out,
     describe,
-    document,
-    mention_constants,
+    experiment_of,
     metrics_of,
-    print_comparison,
-    print_troubles,
     scenario_of,
-    shown_metrics,
     store_of,
     warmup_of,
     with_bounds,
@@ -34,7 +31,7 @@ from app.cli.experiments import (
 from app.cli.options import AsJson, Force, Overrides, PlayTrace
 from app.cli.output import mention, print_json
 from app.cli.policies import Policies
-from app.cli.report import report_comparison, report_folder
+from app.cli.tables import print_whole
 from simcore.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,7 +61,7 @@ def sweep(
     warmup: Warmup = None,
     windows: Windows = False,
     metric: Metrics = None,
-    confidence: Confidence = 0.95,
+    confidence: Confidence = None,
     tolerance: Annotated[
         float, typer.Option(min=0.001, max=1.0, help="How narrowly a rate is searched, as a share of it.")
     ] = 0.02,
@@ -79,14 +76,13 @@ def sweep(
     """Run a grid of settings; with --until, find the highest rate of arrivals that each of them bears."""
     from dataclasses import replace
 
-    from simcore.experiment import Experiment, conditions_of, factor_of, highest_rates, read_experiment
+    from simcore.experiment import conditions_of, factor_of, highest_rates, read_experiment
     from simcore.experiment.asked import is_experiment, levels_of
-    from simcore.experiment.comparison import run
 
     factors = tuple(factor_of(text) for text in vary or ())
     asked = metrics_of(metric)
-    conditions = [condition for text in until or () for condition in conditions_of(text)]
-    changes, own = list(overrides or ()), tuple(policies or ())
+    conditions = [condition for text in until or () for condition in conditions_of(text, "--until")]
+    changes = list(overrides or ())
     if os.path.isfile(scenario) and is_experiment(Path(scenario)):
 
         def load(name: str, chosen: list[str]) -> "Scenario":
@@ -95,33 +91,36 @@ def sweep(
         file = read_experiment(Path(scenario), load)
         varied = [factor.key for factor in factors]
         kept = tuple(factor for factor in file.experiment.factors if factor.key not in varied)
-        experiment = replace(file.experiment, factors=kept + factors, policies=own)
         asked = asked if asked is not None else list(file.metrics) or None
         conditions = conditions or list(file.until)
-        experiment = replace(experiment, replications=replications or experiment.replications)
-        if warmup is not None:
-            experiment = replace(experiment, warmup=warmup_of(warmup))
-        if windows:
-            experiment = replace(experiment, windows=True)
-        if baseline:
-            experiment = replace(experiment, baseline=levels_of(baseline))
+        given: dict[str, Any] = {
+            "factors": kept + factors,
+            "policies": tuple(policies or ()),
+            "replications": replications,
+            "baseline": levels_of(baseline) if baseline else None,
+            "warmup": warmup_of(warmup),
+            "confidence": confidence,
+            "windows": windows or None,
+        }
+        experiment = replace(file.experiment, **{name: value for name, value in given.items() if value is not None})
     else:
-        experiment = Experiment(
-            scenario_of(scenario, changes, trace, policies, [factor.key for factor in factors]),
+        experiment = experiment_of(
+            scenario,
             factors,
-            replications or 10,
-            levels_of(baseline) if baseline else None,
-            warmup_of(warmup),
-            confidence,
-            own,
-            source="--vary",
+            changes,
+            trace,
+            policies,
+            replications=replications or 10,
+            baseline=baseline,
+            warmup=warmup,
+            confidence=confidence or CONFIDENCE,
             windows=windows,
         )
     if conditions and out is not None:
         raise InputError("--out writes a comparison, and --until finds a rate; leave one of them out")
     place = store_of(store, no_store)
-    progress = Progress(quiet=as_json, kept=place is not None)
     if conditions:
+        progress = Progress(quiet=as_json, kept=place is not None)
         with progress.shown():
             found = highest_rates(
                 experiment, conditions, tolerance=tolerance, jobs=jobs, cluster=cluster, store=place, progress=progress
@@ -132,18 +131,17 @@ def sweep(
             _print_rates(conditions, found)
             progress.mention_speed()
         return 0
-    with report_folder(out, experiment.scenario.name, force=force) as folder:
-        with progress.shown():
-            comparison = run(experiment, jobs=jobs, cluster=cluster, store=place, progress=progress)
-        shown = shown_metrics(comparison, asked)
-        if as_json:
-            print_json(document(comparison))
-        else:
-            print_comparison(comparison, shown, paired=experiment.baseline is not None)
-            mention_constants(comparison, shown)
-            progress.mention_speed()
-        report_comparison(folder, comparison, asked, quiet=as_json)
-    return INCOMPLETE if print_troubles(comparison) else 0
+    return carry_out(
+        experiment,
+        asked,
+        paired=experiment.baseline is not None,
+        jobs=jobs,
+        cluster=cluster,
+        store=place,
+        out=out,
+        force=force,
+        as_json=as_json,
+    )
 
 
 def _rates_document(experiment: "Experiment", conditions: "list[Condition]", found: "list[Goodput]") -> dict[str, Any]:
@@ -163,29 +161,27 @@ def _rates_document(experiment: "Experiment", conditions: "list[Condition]", fou
 
 def _print_rates(conditions: "list[Condition]", found: "list[Goodput]") -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Column, Table
 
     from simcore.experiment.goodput import HIGHEST, TRACE_KEY, rate_key
 
-    console = Console()
-    names = [condition.metric for condition in conditions]
+    names = list(dict.fromkeys(condition.metric for condition in conditions))
     for each in found:
         unit = "x the trace's speed" if rate_key(each.setting.scenario) == TRACE_KEY else "requests/s"
-        numbers = [Column(f"{metric.name} ({metric.unit})", justify="right") for metric in names]
-        table = Table(
-            Column("rate", justify="right"), Column("runs", justify="right"), *numbers, Column("verdict"),
-            box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title=each.setting.label, title_justify="left",
-        )  # fmt: skip
+        numbers = ["rate", "runs", *(f"{metric.name} ({metric.unit})" for metric in names)]
+        columns = (Column(name, justify="right", no_wrap=True) for name in numbers)
+        table = Table(*columns, "verdict", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for row in each.tried.to_dicts():
             cells = [with_bounds(row[metric.name], row[f"{metric.name}.high"]) for metric in names]
             table.add_row(f"{row['rate']:g}", str(row["runs"]), *cells, row["verdict"])
-        console.print(table)
+        mention(each.setting.label)
+        print_whole(table)
         if each.rate is None:
             mention(f"{each.setting.label}: no rate keeps {' and '.join(map(str, conditions))}")
             continue
         if each.rate >= HIGHEST:
-            mention(f"{each.setting.label}: even all at once keeps it: too few requests to overload this server")
+            broken = f"breaks {' or '.join(map(str, conditions))}: the requests are too few to overload this server"
+            mention(f"{each.setting.label}: no rate up to {HIGHEST:,.0f} {unit} {broken}")
             continue
         sure = f"surely kept up to {each.sure:g}" if each.sure else "surely kept at none that was tried"
         broken = f"surely broken from {each.broken:g} on" if each.broken else "surely broken at none that was tried"

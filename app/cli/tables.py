@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Column, Table
 
 from simcore import Results
@@ -20,10 +21,11 @@ LATENCIES = {
     "e2e": "whole request (E2E)",
 }
 SPREAD = ("mean", "p50", "p90", "p99")
+WIDEST = 10_000
 NOT_FINISHED = ("rejected", "unfinished", "dropped", "skipped")
 
 
-def print_summary(results: Results, console: Console | None = None) -> None:
+def print_summary(results: Results) -> None:
     """What a run amounts to: latencies, and then what happened to the memory."""
     summary = results.summary
     latencies = Table(
@@ -34,7 +36,7 @@ def print_summary(results: Results, console: Console | None = None) -> None:
     facts = Table.grid(padding=(0, 2))
     for label, text in _facts(summary):
         facts.add_row(f"[bold]{label}[/]", text)
-    console = console or Console()
+    console = Console()
     console.print(latencies)
     console.print(facts)
 
@@ -82,7 +84,7 @@ def _facts(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
     )
 
 
-def print_differences(title: str, rows: "Sequence[Difference]", console: Console | None = None) -> None:
+def print_differences(title: str, rows: "Sequence[Difference]") -> None:
     """A server's numbers beside a simulation's."""
     numbers = (Column(name, justify="right") for name in ("measured", "simulated", "difference"))
     table = Table(Column(""), Column("unit"), *numbers, box=SIMPLE_HEAD, padding=(0, 2, 0, 0), title=title)
@@ -90,7 +92,23 @@ def print_differences(title: str, rows: "Sequence[Difference]", console: Console
     for row in rows:
         difference = "-" if row.share is None else f"{row.share:+.1%}"
         table.add_row(row.name, row.unit, f"{row.measured:,.4g}", f"{row.simulated:,.4g}", difference)
-    (console or Console()).print(table)
+    print_whole(table)
+
+
+def print_whole(table: Table) -> None:
+    """A table that may be wider than a terminal: then the terminal breaks its lines, but no cell is cut.
+
+    Where there is no terminal a line is as long as it has to be.
+    """
+    console, wide = Console(), Console(width=WIDEST)
+    for column in table.columns:
+        column.overflow = "fold"
+        if column.no_wrap:  # to rich it could do with the width of its longest word
+            cells = (column.header, *column.cells)
+            column.min_width = max(Measurement.get(wide, wide.options, cell).maximum for cell in cells)
+    needed = Measurement.get(wide, wide.options, table)
+    width = max(console.width, needed.minimum) if console.is_terminal else needed.maximum
+    Console(width=width).print(table, crop=False)
 
 
 def _number(value: float | None, form: str) -> str:

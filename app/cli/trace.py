@@ -131,6 +131,8 @@ def from_log(
     from simcore.workload.requestlog import hashed, read_log
     from simcore.workload.traces.files import load
 
+    if salt == "":  # as of a variable that is not set
+        raise InputError("--salt is empty, and whoever tries out texts would find them; give a key, or leave it out")
     reader = None
     if tokenizer is not None:
         from engine.tokenizer import FolderTokenizer

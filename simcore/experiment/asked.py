@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from simcore.errors import InputError
-from simcore.experiment.design import MSER5, Experiment, Factor
+from simcore.experiment.design import Experiment, Factor
 from simcore.experiment.measures import BY_NAME, Metric
 from simcore.scenario import Scenario
 from simcore.scenario.load import parse_toml, read_text
@@ -50,35 +50,38 @@ class Condition:
         return f"{self.metric.name} {self.relation} {self.limit:g}{unit}"
 
 
-def metric_of(name: str) -> Metric:
-    """A metric by its name. Raises InputError, with what may have been meant."""
+def metric_of(name: str, place: str = "") -> Metric:
+    """A metric by its name. Raises InputError, which begins with `place`, and says what may have been meant."""
     if name not in BY_NAME:
-        near = get_close_matches(name, BY_NAME, n=1)
+        near = get_close_matches(name.lower(), BY_NAME, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(BY_NAME)}"
-        raise InputError(f"there is no metric {shown(name)}; {hint}")
+        raise InputError(f"{place}there is no metric {shown(name)}; {hint}")
     return BY_NAME[name]
 
 
-def conditions_of(text: str) -> list[Condition]:
-    """Conditions with commas or "and" between them, as in `ttft.p99 < 500ms, e2e.p99 < 2s`. Raises InputError."""
-    return [_condition(part.strip()) for part in re.split(r",|\band\b", text)]
+def conditions_of(text: str, option: str = "until") -> list[Condition]:
+    """Conditions with commas or "and" between them, as in `ttft.p99 < 500ms, e2e.p99 < 2s`. Raises InputError.
+
+    A number alone is in the metric's own unit. `option` is what errors call the place where they are given.
+    """
+    return [_condition(part.strip(), f"{option} {shown(part.strip())}") for part in re.split(r",|\band\b", text)]
 
 
-def _condition(text: str) -> Condition:
+def _condition(text: str, place: str) -> Condition:
     match = re.fullmatch(r"([\w.]+)\s*(<=|>=|<|>)\s*([\d.eE+-]+)\s*(s|ms|us|%|)", text)
     try:
         limit = float(match[3]) if match else float("nan")
     except ValueError:
         match = None
     if match is None or not np.isfinite(limit):
-        raise InputError(f"condition {shown(text)}: must be METRIC < NUMBER with its unit, as in e2e.p99 < 2s")
+        raise InputError(f"{place}: must be METRIC < NUMBER with its unit, as in e2e.p99 < 2s")
     if limit < 0:
-        raise InputError(f"condition {shown(text)}: the limit is {match[3]}, but no metric is ever below 0")
-    metric = metric_of(match[1])
-    known = ("s", "ms", "us") if metric.unit == "s" else ("", "%") if metric.unit == "1" else ("",)
+        raise InputError(f"{place}: the limit is {match[3]}, but no metric is ever below 0")
+    metric = metric_of(match[1], f"{place}: ")
+    known = ("", "s", "ms", "us") if metric.unit == "s" else ("", "%") if metric.unit == "1" else ("",)
     if match[4] not in known:
         words = {"s": "s, ms or us", "1": "%, or a number alone"}.get(metric.unit, f"{metric.unit}, a number alone")
-        raise InputError(f"condition {shown(text)}: {metric.name} is in {words}")
+        raise InputError(f"{place}: {metric.name} is in {words}")
     return Condition(metric, match[2], limit * UNITS[match[4]])
 
 
@@ -92,7 +95,12 @@ def factor_of(text: str, option: str = "--vary") -> Factor:
     if not equals or not values or not all(key.split(".")):
         raise InputError(f"{option} {shown(text)}: must be KEY=VALUE,VALUE as in memory.eviction=lru,arc")
     levels = _range(values, f"{option} {key}") if re.fullmatch(r"(log:)?[^:,\[{\"']+:[^,\[{\"']+", values) else None
-    return Factor(key, tuple(levels if levels is not None else [_level(each, key, option) for each in _split(values)]))
+    if levels is None:
+        levels = [_level(each, key, option) for each in _split(values)]
+    try:
+        return Factor(key, tuple(levels))
+    except InputError as error:
+        raise InputError(f"{option} {error}") from None
 
 
 def levels_of(texts: Iterable[str], option: str = "--baseline") -> dict[str, Any]:
@@ -207,7 +215,7 @@ def read_experiment(path: Path, load: Callable[[str, list[str]], Scenario]) -> A
     changes = [_typed({"set": each}, path, "set", str, "") for each in _typed(data, path, "set", list, [])]
     given = _flat(_typed(data, path, "factors", dict, {}))
     warmup = data.get("warmup")
-    if warmup is not None and warmup != MSER5:
+    if warmup is not None and not isinstance(warmup, str):  # of a text the experiment says what it must be
         warmup = _number_of(data, path, "warmup", 0.0)
     named, until = _typed(data, path, "metrics", list, []), _typed(data, path, "until", str, "")
     baseline = dict(_flat(_typed(data, path, "baseline", dict, {}))) if "baseline" in data else None

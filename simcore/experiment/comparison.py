@@ -22,7 +22,7 @@ from simcore.experiment.statistics import (
     t_test,
 )
 from simcore.experiment.store import Store
-from simcore.experiment.workers import outcomes
+from simcore.experiment.workers import Workers
 from simcore.scenario import Scenario
 from simcore.scenario.policies import load_policy
 
@@ -216,7 +216,8 @@ def run(
     """Run an experiment. See `compare`. Ended early, as by Ctrl+C, it has kept the runs that were finished."""
     _refuse_hopeless(experiment)
     runs = list(experiment.runs())
-    found = do(runs, experiment.policies, jobs=jobs, cluster=cluster, store=store, progress=progress)
+    with Workers(jobs, cluster) as workers:
+        found = do(runs, workers, experiment.policies, store=store, progress=progress)
     return gather(experiment, runs, found)
 
 
@@ -238,10 +239,9 @@ def _refuse_hopeless(experiment: Experiment) -> None:
 
 def do(
     runs: Sequence[Run],
+    workers: Workers,
     policies: Sequence[Path] = (),
     *,
-    jobs: int | None = None,
-    cluster: str | None = None,
     store: str | Path | Store | None = None,
     progress: Watcher | None = None,
 ) -> dict[str, Outcome]:
@@ -255,7 +255,7 @@ def do(
     tasks = [Task.of(run, files) for key, run in wanted.items() if key not in found]
     if not tasks:
         return found
-    done = outcomes(tasks, jobs, cluster, progress)
+    done = workers.outcomes(tasks, progress)
     try:
         for outcome in done:
             found[outcome.key] = outcome

@@ -95,7 +95,7 @@ class Experiment:
             raise InputError(f"warmup is {self.warmup}, but must be from 0 to 10,000,000 (s)")
         keys = [factor.key for factor in self.factors]
         if twice := next((key for i, key in enumerate(keys) if key in keys[:i]), None):
-            raise InputError(f"{twice} is varied twice")
+            raise InputError(f"{self.source}: {twice} is varied twice")
         count = self.replications
         for factor in self.factors:
             count *= len(factor.values)

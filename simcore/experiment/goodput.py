@@ -13,6 +13,7 @@ from simcore.experiment.design import Experiment, Factor, Run, Setting
 from simcore.experiment.progress import Watcher
 from simcore.experiment.statistics import t_interval
 from simcore.experiment.store import Store
+from simcore.experiment.workers import Workers
 from simcore.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ LOWEST, HIGHEST = 1e-6, 1e5
 """Requests per second, or times as fast, between which a rate is searched."""
 FIRST_STEP = 2.0
 """Up and down from the scenario's own rate, until one rate keeps the objective and one does not."""
+FEW_STEPS = 3
+"""So many steps up that all keep it; then the highest rate tells whether there is one that does not."""
 NEAR = 4.0
 """So many times the rate that was found, and one part of it, are tried for a sure verdict."""
 TRACE_KEY, DRAWN_KEY = "workload.rate_scale", "workload.arrivals.rate"
@@ -71,18 +74,13 @@ def highest_rates(
     if not conditions:
         raise InputError("a search for the highest rate needs a condition, as in e2e.p99 < 2s")
     searches = [_Search(setting, conditions, experiment, tolerance) for setting in experiment.settings]
-    while asked := [search for search in searches if search.next is not None]:
-        runs = {search.setting.index: search.runs() for search in asked}
-        found = do(
-            [run for each in runs.values() for run in each],
-            experiment.policies,
-            jobs=jobs,
-            cluster=cluster,
-            store=store,
-            progress=progress,
-        )
-        for search in asked:
-            search.learn(gather(search.trial, runs[search.setting.index], found))
+    with Workers(jobs, cluster) as workers:
+        while asked := [search for search in searches if search.next is not None]:
+            runs = {search.setting.index: search.runs() for search in asked}
+            wanted = [run for each in runs.values() for run in each]
+            found = do(wanted, workers, experiment.policies, store=store, progress=progress)
+            for search in asked:
+                search.learn(gather(search.trial, runs[search.setting.index], found))
     return [search.result() for search in searches]
 
 
@@ -123,23 +121,30 @@ class _Search:
         self.next = self._choose()
 
     def _choose(self) -> float | None:
-        if self._broken is None:
-            assert self._kept is not None
-            return None if self._kept >= HIGHEST else _short(min(self._kept * FIRST_STEP, HIGHEST))
-        if self._kept is None:
-            return None if self._broken <= LOWEST or self._idles() else _short(self._broken / FIRST_STEP)
-        middle = _short(sqrt(self._kept * self._broken))
-        if self._broken <= self._kept * (1 + self._tolerance) or not self._kept < middle < self._broken:
-            return self._bound(self._kept)
+        kept, broken = self._kept, self._broken
+        if kept is None:
+            assert broken is not None
+            ended = broken <= LOWEST or self._idles()
+            return None if ended else _short(max(broken / FIRST_STEP, LOWEST))
+        above = _short(min(kept * FIRST_STEP, HIGHEST))
+        if broken is None:
+            if kept >= HIGHEST:
+                return None
+            return above if len(self._rows) <= FEW_STEPS else HIGHEST
+        if broken >= HIGHEST > above:  # that all at once breaks it says little of where it breaks
+            return above
+        middle = _short(sqrt(kept * broken))
+        if broken <= kept * (1 + self._tolerance) or not kept < middle < broken:
+            return self._bound(kept)
         return middle
 
     def _bound(self, found: float) -> float | None:
         """When the rate is found: one on either side of it whose verdict is sure, if there is one near."""
-        verdicts = {float(row["rate"] or 0): row["verdict"] for row in self._rows}
+        verdicts = {float(row["rate"] or 0): row["verdict"] for row in self._rows if row["rate"] != HIGHEST}
         highest, lowest = max(verdicts), min(verdicts)
-        if verdicts[highest] != "broken" and highest < found * NEAR:
+        if verdicts[highest] != "broken" and highest < min(found * NEAR, HIGHEST / FIRST_STEP):
             return _short(highest * FIRST_STEP)
-        if verdicts[lowest] != "kept" and lowest > found / NEAR:
+        if verdicts[lowest] != "kept" and lowest > max(found / NEAR, LOWEST * FIRST_STEP):
             return _short(lowest / FIRST_STEP)
         return None
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simcore.errors import InputError
+from simcore.experiment.measures import STATISTICS
 from simcore.record.metrics import TokenGaps, latencies
 from simcore.record.recorder import FINISHED
 from simcore.record.results import Results
@@ -28,7 +29,6 @@ from simcore.workload.traces.values import MAX_SECONDS, MAX_TOKENS, listed, quot
 
 LISTS = ("input_lens", "output_lens", "ttfts", "itls")
 METRICS = ("ttft", "tpot", "itl", "e2e")
-STATISTICS = ("mean", "p50", "p90", "p99")
 Mask = NDArray[np.bool_]
 
 
@@ -129,6 +129,10 @@ def _benchmark(name: str, record: Record, seed: int) -> Measured:
     )
     ttft = np.array([real("ttfts", ttfts[row], 0, MAX_SECONDS, "s") for row in rows])
     gaps = tuple(np.array([real("itls", gap, 0, MAX_SECONDS, "s") for gap in itls[row]], float) for row in rows)
+    if not ttft.any():
+        raise InputError("ttfts are all 0, so nothing was measured")
+    if not any(map(len, gaps)) and workload.output_len.max() > 1:
+        raise InputError("itls are all empty, so the answers were not streamed, and no token can be told from the next")
     return Measured(name, workload, ttft, gaps, tuple(notes))
 
 
@@ -151,45 +155,11 @@ def _arrivals(record: Record, count: int, seed: int) -> tuple[Floats, NDArray[np
 
 _SAMPLE = re.compile(r"(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+)(?:\s+-?\d+)?\s*")
 _LABEL = re.compile(r'([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"')
-_HISTOGRAMS = {
-    "ttft": ("vllm:time_to_first_token_seconds",),
-    "itl": ("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds"),
-    "e2e": ("vllm:e2e_request_latency_seconds",),
-}
 _COUNTERS = {
     "queries": ("vllm:prefix_cache_queries", "vllm:gpu_prefix_cache_queries"),
     "hits": ("vllm:prefix_cache_hits", "vllm:gpu_prefix_cache_hits"),
     "preemptions": ("vllm:num_preemptions",),
-    "prompt_tokens": ("vllm:prompt_tokens",),
-    "generation_tokens": ("vllm:generation_tokens",),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Histogram:
-    """A histogram of Prometheus: how many were at most so long."""
-
-    bounds: Floats
-    """[buckets] s, the last one infinite"""
-    counts: Floats
-    """[buckets] up to and with each bound"""
-    total: float
-    """s, of all"""
-
-    @property
-    def mean(self) -> float:
-        """s"""
-        return self.total / float(self.counts[-1])
-
-    def quantile(self, q: float) -> float:
-        """By straight lines within a bucket, as Prometheus does it: no better than the bucket is narrow. In s."""
-        rank = q * self.counts[-1]
-        place = int(np.searchsorted(self.counts, rank))
-        if place >= len(self.bounds) - 1:
-            return float(self.bounds[-2])
-        low, before = (0.0, 0.0) if not place else (self.bounds[place - 1], self.counts[place - 1])
-        within = self.counts[place] - before
-        return float(low + (self.bounds[place] - low) * ((rank - before) / within if within else 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +171,7 @@ class Scrape:
     block_size: int | None = None
     prefix_caching: bool | None = None
     counters: Mapping[str, float] = field(default_factory=dict)
-    """of `queries`, `hits` (tokens), `preemptions`, `prompt_tokens`, `generation_tokens` those that are there"""
-    histograms: Mapping[str, Histogram] = field(default_factory=dict)
-    """of `ttft`, `itl`, `e2e`"""
+    """of `queries`, `hits` (tokens) and `preemptions` those that are there"""
 
     @property
     def hit_share(self) -> float | None:
@@ -216,7 +184,6 @@ def read_scrape(path: Path) -> Scrape:
     """Read a scrape of vLLM's metrics; several engines' numbers are added up. Raises InputError."""
     file = load(path)
     values: dict[str, float] = {}
-    buckets: dict[str, dict[float, float]] = {}
     config: dict[str, str] = {}
     for number, raw in file.lines():
         line = raw.decode(errors="replace").strip()
@@ -230,36 +197,30 @@ def read_scrape(path: Path) -> Scrape:
             name, value = match["name"], float(match["value"])
             if name == "vllm:cache_config_info":
                 config = config or labels
-            elif name.endswith("_bucket"):
-                bucket = buckets.setdefault(name.removesuffix("_bucket"), {})
-                bound = float(labels.get("le", "nan"))
-                bucket[bound] = bucket.get(bound, 0.0) + value
-            else:
+            elif math.isfinite(value):  # NaN says that a number is not known
                 name = name.removesuffix("_total")
                 values[name] = values.get(name, 0.0) + value
         except ValueError:
             raise InputError(f"{file.name}, line {number}: {quoted(match['value'])} is no number") from None
-    if not any(name.startswith("vllm:") for name in (*values, *buckets)) and not config:
+    if not any(name.startswith("vllm:") for name in values) and not config:
         raise InputError(f"{file.name}: has no metric of vLLM, whose names begin with vllm:")
     counters = {key: values[name] for key, names in _COUNTERS.items() for name in names if name in values}
-    histograms = {}
-    for key, names in _HISTOGRAMS.items():
-        for name in names:
-            if key not in histograms and len(buckets.get(name, {})) > 1 and values.get(f"{name}_count"):
-                bounds, counts = np.array(sorted(buckets[name].items())).T
-                histograms[key] = Histogram(bounds, counts, values.get(f"{name}_sum", math.nan))
-    size = config.get("block_size")
     return Scrape(
-        blocks=_number(config.get("num_gpu_blocks")),
-        block_size=_number(size),
+        blocks=_size(config, "num_gpu_blocks", 1_000_000_000, file.name),
+        block_size=_size(config, "block_size", 65_536, file.name),
         prefix_caching={"True": True, "False": False}.get(config.get("enable_prefix_caching", "")),
         counters=counters,
-        histograms=histograms,
     )
 
 
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() and int(text) else None
+def _size(config: Mapping[str, str], key: str, most: int, name: str) -> int | None:
+    """Of the pool; None: the server does not say. Raises InputError where no pool is like that."""
+    text = config.get(key, "")
+    if not text.isdecimal() or not int(text):
+        return None
+    if int(text) > most:
+        raise InputError(f"{name}: {key} is {quoted(text)}, but must be at most {most:,}")
+    return int(text)
 
 
 @dataclass(frozen=True, slots=True)

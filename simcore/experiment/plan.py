@@ -5,7 +5,6 @@ searches. Limits are checked after the first tenth of a run, in which the server
 at a time: a value is worth a search only if it carries clearly more than the best rate so far.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,16 +12,18 @@ from typing import Any
 import numpy as np
 
 from simcore.errors import InputError
+from simcore.experiment.asked import conditions_of
 from simcore.experiment.measures import LATENCIES, STATISTICS
 from simcore.experiment.statistics import t_interval
+from simcore.experiment.workers import cores
 from simcore.geometry import pool_size
 from simcore.record.results import Results
 from simcore.scenario import Scenario
-from simcore.schema import shown
 from simcore.serving.plan import StepPlan
 from simcore.serving.request import Request
 from simcore.serving.request import Sequence as Branch
 from simcore.simulation import Simulation
+from simcore.study.workers import each
 from simcore.ticks import TICKS_PER_SECOND, Tick
 from simcore.timing import NO_CHUNKS, CalibratedTimer, Chunks, RooflineTimer, StepTimer, make_timer
 from simcore.workload import Workload, make_workload
@@ -45,7 +46,6 @@ WAITS = ("ttft", "queue", "e2e")
 CLIENTS = ("ttft", "e2e")
 """Measured by a client, who is further away than the server itself."""
 LOWEST, HIGHEST = 1e-3, 1e5
-_LIMIT = re.compile(r"\s*(\w+)\.(\w+)\s*<=?\s*([0-9.eE+-]+)\s*(s|ms)?\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +65,19 @@ class Limit:
         return float("inf") if value is None else float(value)
 
 
-def limits_of(text: str) -> list[Limit]:
-    """Limits as a person writes them: `ttft.p99<0.5s, tpot.p99<50ms`. Raises InputError."""
+def limits_of(text: str, option: str = "slo") -> list[Limit]:
+    """Limits as a person writes them: `ttft.p99<0.5s, tpot.p99<50ms`; see `conditions_of`. Raises InputError."""
     found = []
-    for part in text.split(","):
-        match = _LIMIT.fullmatch(part)
-        if match is None or match[1] not in LATENCIES or match[2] not in STATISTICS:
+    for condition in conditions_of(text, option):
+        metric, _, statistic = condition.metric.name.partition(".")
+        if metric not in LATENCIES or condition.relation not in ("<", "<="):
             raise InputError(
-                f"a limit must be one of {', '.join(LATENCIES)}, a dot, one of {', '.join(STATISTICS)}, < and a time, "
-                f"as in ttft.p99<0.5s, not {shown(part.strip())}"
+                f"{option}: {condition}, but a limit must be one of {', '.join(LATENCIES)}, a dot, one of "
+                f"{', '.join(STATISTICS)}, < and a time, as in ttft.p99 < 0.5s"
             )
-        try:
-            seconds = float(match[3]) * (1e-3 if match[4] == "ms" else 1.0)
-        except ValueError:
-            seconds = 0.0
-        if not 0 < seconds < 1e6:
-            raise InputError(f"a limit must be above 0 s, not {shown(part.strip())}")
-        found.append(Limit(match[1], match[2], seconds))
+        if not 0 < condition.limit < 1e6:
+            raise InputError(f"{option}: {condition}, but a time must be above 0 and below 1,000,000 s")
+        found.append(Limit(metric, statistic, condition.limit))
     return found
 
 
@@ -190,12 +186,14 @@ def plan(
     *,
     replications: int = 3,
     improve: bool = True,
+    jobs: int | None = 1,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Plan:
     """Find the highest rate at which the scenario's requests are served within the limits, and the best setting.
 
     A drawn workload keeps its lengths, and its arrivals their kind where they have a rate; otherwise they are Poisson.
-    A trace keeps its arrivals, played faster or slower. Raises InputError where the scenario cannot be run.
+    A trace keeps its arrivals, played faster or slower. `jobs`: processes that share the searches which do not wait for
+    one another, those of the interval; None: one for each core. Raises InputError where the scenario cannot be run.
     """
     if replications < 2:
         raise InputError(f"an interval needs at least 2 replications, not {replications}")
@@ -209,16 +207,21 @@ def plan(
                 other = _changed(best, key, value)
                 if other is None or value == _get(best, key):
                     continue
-                found = search.above(other, kept.rate)
-                choices.append(Choice(key, value, found[0].rate if found else None))
-                if found:
-                    best, (kept, broken) = other, found
+                better = search.above(other, kept.rate)
+                choices.append(Choice(key, value, better[0].rate if better else None))
+                if better:
+                    best, (kept, broken) = other, better
     first = 0.0 if kept is None else kept.rate
     rates, slower, quicker = [first] * replications, 0.0, 0.0
     if kept is not None:
-        rates[1:] = [_rate(search.highest(best, number, near=first)) for number in range(1, replications)]
-        paces = (1 + EFFICIENCY, 1 - EFFICIENCY)
-        slower, quicker = (_rate(search.highest(best, 0, near=first, pace=pace)) for pace in paces)
+        asked = [(number, 1.0) for number in range(1, replications)] + [(0, 1 + EFFICIENCY), (0, 1 - EFFICIENCY)]
+        shared = best.model_dump(mode="json", exclude_none=True), search.limits, first
+        found = []
+        for rate, lines in each(_searcher, shared, asked, jobs or cores()):
+            found.append(rate)
+            for line in lines:
+                progress(line)
+        *rates[1:], slower, quicker = found
     interval = t_interval(rates, 0.95)
     timing: str = best.timing.model
     if best.timing.calibration is not None:
@@ -257,16 +260,19 @@ class _Search:
         return _changed(scenario, "workload.arrivals.rate", rate) or scenario
 
     def highest(
-        self, scenario: Scenario, replication: int, near: float = 0.0, pace: float = 1.0
+        self, scenario: Scenario, replication: int, near: float = 0.0, pace: float = 1.0, first: Level | None = None
     ) -> tuple[Level | None, Level]:
-        """The level at the highest rate that keeps the limits, and at the lowest that does not."""
+        """The level at the highest rate that keeps the limits, and at the lowest that does not.
+
+        `near`: where the search begins; `first`: the level there, if it is known.
+        """
         timer = _Paced(make_timer(scenario), pace)
         rate = near or self._guess(scenario, timer, replication)
         kept: Level | None = None
         broken: Level | None = None
         step = 1.15 if near else 2.0
         while broken is None or (kept is None and rate > LOWEST):
-            level = self._level(scenario, rate, replication, timer)
+            level, first = first or self._level(scenario, rate, replication, timer), None
             if level.kept:
                 kept, rate = level, rate * step
             else:
@@ -274,7 +280,10 @@ class _Search:
             if rate > HIGHEST:
                 if kept is not None and pace != 1:  # a rate that only quicker steps carry is no reason to give up
                     return kept, kept
-                raise InputError("the limits are kept at any rate: the workload is too short, or they are too wide")
+                raise InputError(
+                    f"no rate up to {HIGHEST:,.0f} requests/s breaks {' or '.join(map(str, self.limits))}: take more "
+                    "requests, or narrower limits"
+                )
             step = min(step * 1.5, 8.0)
         while kept is not None and broken.rate > kept.rate * (1 + TOLERANCE):
             level = self._level(scenario, (kept.rate * broken.rate) ** 0.5, replication, timer)
@@ -284,9 +293,10 @@ class _Search:
     def above(self, scenario: Scenario, rate: float) -> tuple[Level, Level] | None:
         """The same, if it is clearly above a rate."""
         timer = _Paced(make_timer(scenario), 1.0)
-        if not self._level(scenario, rate * WORTH, 0, timer).kept:
+        first = self._level(scenario, rate * WORTH, 0, timer)
+        if not first.kept:
             return None
-        kept, broken = self.highest(scenario, 0, near=rate * WORTH)
+        kept, broken = self.highest(scenario, 0, near=first.rate, first=first)
         return None if kept is None else (kept, broken)
 
     def _workload(self, replication: int) -> tuple[Workload, float]:
@@ -328,6 +338,23 @@ class _Search:
             self.limits, level.numbers, strict=True))  # fmt: skip
         self.progress(f"{rate:.4g} requests/s: {numbers}, {'kept' if level.kept else 'broken'}")
         return level
+
+
+def _searcher(
+    shared: tuple[dict[str, Any], tuple[Limit, ...], float],
+) -> Callable[[tuple[int, float]], tuple[float, list[str]]]:
+    """Finds the highest rate of a replication at a pace, near to that of the first, and says how it got there."""
+    described, limits, near = shared
+    scenario = Scenario.model_validate(described)
+    lines: list[str] = []
+    search = _Search(scenario, limits, lines.append)
+
+    def find(asked: tuple[int, float]) -> tuple[float, list[str]]:
+        lines.clear()
+        replication, pace = asked
+        return _rate(search.highest(scenario, replication, near=near, pace=pace)), [*lines]
+
+    return find
 
 
 class _Paced:
@@ -501,7 +528,8 @@ def sentences(found: Plan) -> Iterator[str]:
     )
     if broken.rejected:
         yield f"{broken.rejected:.1%} of the requests are too long for the model, or the pool, and are refused"
-    yield (
-        f"with every step {EFFICIENCY:.0%} slower the first replication carries {found.slower:.3g} requests/s, "
-        f"{EFFICIENCY:.0%} quicker " + ("any rate" if found.quicker > HIGHEST / 10 else f"{found.quicker:.3g}")
-    )
+    if kept is not None:
+        yield (
+            f"with every step {EFFICIENCY:.0%} slower the first replication carries {found.slower:.3g} requests/s, "
+            f"{EFFICIENCY:.0%} quicker " + ("any rate" if found.quicker > HIGHEST / 10 else f"{found.quicker:.3g}")
+        )

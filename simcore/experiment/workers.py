@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from simcore.errors import InputError
 from simcore.experiment.play import FAILED, Outcome, Task, play
@@ -20,17 +20,104 @@ DEATHS = "its worker process died, which a lack of memory can do"
 CONNECT_S = 10
 
 
-def outcomes(
-    tasks: Sequence[Task], jobs: int | None = None, cluster: str | None = None, watcher: Watcher | None = None
-) -> Iterator[Outcome]:
-    """What comes of the tasks, as they are done, in any order. `jobs`: processes; None: one for each core.
+class Workers:
+    """Who does runs while the block lasts: this process, `jobs` processes, or the workers of a cluster.
 
-    A worker that dies takes no outcome with it: its run is done again. Close the iterator to cancel what is left.
+    Processes begin with the first runs and stay for those that follow.
     """
-    if cluster is not None:
-        return _on_cluster(tasks, cluster)
-    jobs = min(jobs or cores(), len(tasks))
-    return map(play, tasks) if jobs <= 1 else _in_processes(tasks, jobs, watcher)
+
+    def __init__(self, jobs: int | None = None, cluster: str | None = None) -> None:
+        """`jobs`: None: one for each core; `cluster`: the address of a Dask scheduler."""
+        self._jobs = jobs
+        self._cluster = cluster
+        self._pool: Any = None
+        self._size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._end(kill=False)
+
+    def outcomes(self, tasks: Sequence[Task], watcher: Watcher | None = None) -> Iterator[Outcome]:
+        """What comes of the tasks, as they are done, in any order.
+
+        A worker that dies takes no outcome with it: its run is done again. Close the iterator to cancel what is left.
+        """
+        if self._cluster is not None:
+            return _on_cluster(tasks, self._cluster)
+        jobs = min(self._jobs or cores(), len(tasks))
+        return map(play, tasks) if jobs <= 1 else self._in_processes(tasks, jobs, watcher)
+
+    def _in_processes(self, tasks: Sequence[Task], jobs: int, watcher: Watcher | None) -> Iterator[Outcome]:
+        """Runs that were under way when a worker died are begun again, a second time alone: so it shows who kills."""
+        with tempfile.TemporaryDirectory(prefix="kvscope-runs-") as folder:
+            begun = Path(folder)
+            left = {task.key: task for task in tasks}
+            deaths = dict.fromkeys(left, 0)
+            while left:
+                alone = [task for task in left.values() if deaths[task.key] > 1]
+                together = [task for task in left.values() if deaths[task.key] <= 1]
+                batch = together or alone[:1]
+                with closing(self._batch(batch, min(jobs, len(batch)), begun)) as done:
+                    for outcome in done:
+                        del left[outcome.key]
+                        yield outcome
+                suspects = [task for task in batch if task.key in left and (begun / task.key).exists()]
+                for task in suspects:
+                    deaths[task.key] += 1
+                    (begun / task.key).unlink()
+                    if deaths[task.key] > 2 + (len(batch) > 1):
+                        del left[task.key]
+                        yield Outcome(task.key, FAILED, DEATHS)
+                if suspects and watcher is not None:
+                    watcher.retried(sum(task.key in left for task in suspects))
+
+    def _batch(self, tasks: Sequence[Task], jobs: int, begun: Path) -> Generator[Outcome, None, None]:
+        """The outcomes until all are there or a worker dies.
+
+        No more are handed over than loky passes on at once: what it holds back, it trips over when it is ended early.
+        """
+        from joblib.externals.loky import wait
+        from joblib.externals.loky.process_executor import BrokenProcessPool
+
+        pool = self._processes(jobs)
+        left, ended = iter(tasks), False
+        futures: set[Any] = set()
+        try:
+            while True:
+                with interrupts_wait():  # it is this process that ends the workers
+                    for task in islice(left, 2 * jobs - len(futures)):
+                        futures.add(pool.submit(_mark_and_play, task, begun / task.key))
+                if not futures:
+                    break
+                done, futures = wait(futures, return_when="FIRST_COMPLETED")
+                for future in done:
+                    yield future.result()
+            ended = True
+        except BrokenProcessPool:
+            pass
+        finally:
+            if not ended:
+                self._end(kill=True)
+
+    def _processes(self, jobs: int) -> Any:
+        """A pool of that many processes or more."""
+        from joblib.externals.loky import ProcessPoolExecutor
+
+        if self._size < jobs:
+            self._end(kill=False)
+            self._pool, self._size = ProcessPoolExecutor(jobs, env={"OMP_NUM_THREADS": "1"}), jobs
+        return self._pool
+
+    def _end(self, *, kill: bool) -> None:
+        pool, self._pool, self._size = self._pool, None, 0
+        if pool is None:
+            return
+        if kill:  # loky can end them too, but its thread may then trip over a run that has just ended
+            for process in list(pool._processes.values()):
+                process.terminate()
+        pool.shutdown(wait=True)
 
 
 def cores() -> int:
@@ -38,62 +125,6 @@ def cores() -> int:
     from joblib import cpu_count
 
     return int(cpu_count())
-
-
-def _in_processes(tasks: Sequence[Task], jobs: int, watcher: Watcher | None) -> Iterator[Outcome]:
-    """Runs that were under way when a worker died are begun again, a second time each alone: so it shows who kills."""
-    with tempfile.TemporaryDirectory(prefix="kvscope-runs-") as folder:
-        begun = Path(folder)
-        left = {task.key: task for task in tasks}
-        deaths = dict.fromkeys(left, 0)
-        while left:
-            alone = [task for task in left.values() if deaths[task.key] > 1]
-            together = [task for task in left.values() if deaths[task.key] <= 1]
-            batch = together or alone[:1]
-            with closing(_batch(batch, min(jobs, len(batch)), begun)) as done:
-                for outcome in done:
-                    del left[outcome.key]
-                    yield outcome
-            suspects = [task for task in batch if task.key in left and (begun / task.key).exists()]
-            for task in suspects:
-                deaths[task.key] += 1
-                (begun / task.key).unlink()
-                if deaths[task.key] > 2 + (len(batch) > 1):
-                    del left[task.key]
-                    yield Outcome(task.key, FAILED, DEATHS)
-            if suspects and watcher is not None:
-                watcher.retried(sum(task.key in left for task in suspects))
-
-
-def _batch(tasks: Sequence[Task], jobs: int, begun: Path) -> Generator[Outcome, None, None]:
-    """The outcomes until all are there or a worker dies.
-
-    No more are handed over than loky passes on at once: what it holds back, it trips over when it is ended early.
-    """
-    from joblib.externals.loky import ProcessPoolExecutor, wait
-    from joblib.externals.loky.process_executor import BrokenProcessPool
-
-    executor = ProcessPoolExecutor(jobs, env={"OMP_NUM_THREADS": "1"})
-    left, ended = iter(tasks), False
-    futures: set[Any] = set()
-    try:
-        while True:
-            with interrupts_wait():  # it is this process that ends the workers
-                for task in islice(left, 2 * jobs - len(futures)):
-                    futures.add(executor.submit(_mark_and_play, task, begun / task.key))
-            if not futures:
-                break
-            done, futures = wait(futures, return_when="FIRST_COMPLETED")
-            for future in done:
-                yield future.result()
-        ended = True
-    except BrokenProcessPool:
-        pass
-    finally:
-        if not ended:  # loky can end them too, but its thread may then trip over a run that has just ended
-            for process in list(executor._processes.values()):
-                process.terminate()
-        executor.shutdown(wait=True)
 
 
 def _mark_and_play(task: Task, mark: Path) -> Outcome:

@@ -4,6 +4,7 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -31,7 +32,7 @@ def each(
     """The results of `make(shared)` for each task, in their order; each of `jobs` processes makes it once.
 
     All that goes to and from the processes has to be picklable; they run the files of `policies` first. They end when
-    the iterator is closed or fails.
+    the iterator is closed or fails. Raises InputError where one of them dies.
     """
     if min(jobs, len(tasks)) <= 1:
         return map(make(shared), tasks)
@@ -53,6 +54,8 @@ def _in_processes(
             results = [pool.submit(_work, task) for task in tasks]
         for result in results:
             yield result.result()
+    except BrokenProcessPool:
+        raise InputError("a worker process died, which a lack of memory can do; take fewer --jobs") from None
     except BaseException:
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()

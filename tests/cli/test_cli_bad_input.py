@@ -269,13 +269,13 @@ COMMANDS: list[tuple[list[str], str]] = [
     (["compare", "--vary", "memory.blocks=1,200"], f"--vary: memory.blocks is 1, {BLOCKS}"),
     (["compare", "--vary", "memory.blocks=200,,300"], "--vary memory.blocks: a value is missing between two commas"),
     (["compare", "--vary", "memory.blocks=200,[3"], '--vary memory.blocks: "[3" is no TOML value'),
-    (["compare", "--vary", "memory.blocks=200,200"], "memory.blocks: 200 is there twice"),
-    (["compare", "--vary", "seed=1,2", "--vary", "seed=3"], "seed is varied twice"),
+    (["compare", "--vary", "memory.blocks=200,200"], "--vary memory.blocks: 200 is there twice"),
+    (["compare", "--vary", "seed=1,2", "--vary", "seed=3"], "--vary: seed is varied twice"),
     (["compare", "--vary", "seed=1,2", "--baseline", "seed=3"], "baseline: seed is 3, but must be one of 1, 2"),
     (["compare", "--vary", "seed=1,2", "--baseline", "name=a"], "baseline: name is not varied; seed is"),
     (["compare", "--warmup", "soon"], 'warmup is "soon", but must be a number of seconds or "mser5"'),
     (["compare", "--warmup", "nan"], "warmup is nan, but must be from 0 to 10,000,000 (s)"),
-    (["compare", "--metric", "ttft.p98"], 'there is no metric "ttft.p98"; did you mean ttft.p99?'),
+    (["compare", "--metric", "ttft.p98"], '--metric: there is no metric "ttft.p98"; did you mean ttft.p99?'),
     (["compare", "--trace", "none.csv"], f"{{here}}/none.csv: {MISSING}"),
     (["compare", "--no-store", "--store", "new"], "--store and --no-store exclude each other"),
     (["compare", "--store", "notes.txt"], "notes.txt: cannot be written: file exists"),
@@ -288,18 +288,22 @@ COMMANDS: list[tuple[list[str], str]] = [
     (["sweep", "--vary", "seed=0:1000000"], '--vary seed: "0:1000000" gives more than 10,000 values'),
     (["sweep", "--vary", "seed=0:9999", "--replications", "101"], "the experiment has 1,010,000 runs, and at most "
      "1,000,000 are possible"),
-    (["sweep", "--until", "ttft.p99"], 'condition "ttft.p99": must be METRIC < NUMBER with its unit, as in e2e.p99 < '
+    (["sweep", "--until", "ttft.p99"], '--until "ttft.p99": must be METRIC < NUMBER with its unit, as in e2e.p99 < '
      "2s"),
-    (["sweep", "--until", "ttft.p99 < 5%"], 'condition "ttft.p99 < 5%": ttft.p99 is in s, ms or us'),
-    (["sweep", "--until", "ttft.p98 < 5s"], 'there is no metric "ttft.p98"; did you mean ttft.p99?'),
-    (["sweep", "--until", "ttft.p99 < -5ms"], 'condition "ttft.p99 < -5ms": the limit is -5, but no metric is ever '
+    (["sweep", "--until", "ttft.p99 < 5%"], '--until "ttft.p99 < 5%": ttft.p99 is in s, ms or us'),
+    (["sweep", "--until", "TTFT.p99 < 5s"], '--until "TTFT.p99 < 5s": there is no metric "TTFT.p99"; did you mean '
+     "ttft.p99?"),
+    (["sweep", "--until", "ttft.p99 < inf"], '--until "ttft.p99 < inf": must be METRIC < NUMBER with its unit, as in '
+     "e2e.p99 < 2s"),
+    (["sweep", "--until", "ttft.p99 < -5ms"], '--until "ttft.p99 < -5ms": the limit is -5, but no metric is ever '
      "below 0"),
     (["sweep", "bare.toml", "--no-store"], POOL),
+    (["compare", "study-warmup.toml"], "study-warmup.toml: describes an experiment, which is run by kvscope sweep"),
     (["sweep", "study-warmup.toml"], "study-warmup.toml: warmup is a number with hundreds of digits"),
     (["sweep", "study-confidence.toml"], "study-confidence.toml: confidence is a number with hundreds of digits"),
     (["sweep", "study-baseline.toml"], "study-baseline.toml: baseline is 3, but must be a table"),
     (["sweep", "study-metric.toml"], 'study-metric.toml: there is no metric "ttft.p98"; did you mean ttft.p99?'),
-    (["sweep", "study-until.toml"], 'study-until.toml: condition "soon": must be METRIC < NUMBER with its unit, as in '
+    (["sweep", "study-until.toml"], 'study-until.toml: until "soon": must be METRIC < NUMBER with its unit, as in '
      "e2e.p99 < 2s"),
     (["sweep", "study-empty.toml"], "study-empty.toml: seed: a factor needs at least one value"),
     (["sweep", "study-nameless.toml"], 'study-nameless.toml: factors: "" is no key of a scenario'),
@@ -362,6 +366,8 @@ COMMANDS: list[tuple[list[str], str]] = [
      "tokenizer in Hugging Face's layout"),
     (["trace", "from-log", "key.jsonl", "--out", "./key.jsonl"], "key.jsonl: would be overwritten, and it is what is "
      "read; choose another name"),
+    (["trace", "from-log", "key.jsonl", "--salt", ""], "--salt is empty, and whoever tries out texts would find them; "
+     "give a key, or leave it out"),
     (["trace", "from-log", "key.jsonl", "--hash-block", "0"], "Invalid value for '--hash-block': Input should be "
      f"greater than or equal to 1{HELP}"),
     (["trace", "convert", "late.jsonl"], f"Missing option '--to'{HELP}"),
@@ -398,6 +404,8 @@ COMMANDS: list[tuple[list[str], str]] = [
     (["report", "run"], "run/summary.json: is no JSON"),
     (["report", "run", "--out", "run.pdf"], "--out is run.pdf, but the report of one run is a file whose name ends in "
      ".html"),
+    (["report", "compared", "--out", "page.html"], "--out is page.html, but the report of a comparison is a folder, "
+     "which gets all its files"),
     (["report", "compared"], "compared/results.parquet: is missing, and the report is made from it"),
     (["compare", "good.toml", "--no-store", "--out", "notes.txt"], "notes.txt: is no folder, and results need one "
      "there"),
@@ -406,8 +414,18 @@ COMMANDS: list[tuple[list[str], str]] = [
     (["sweep", "good.toml", "--until", "e2e.p99 < 2s", "--out", "new"], "--out writes a comparison, and --until finds "
      "a rate; leave one of them out"),
     # plan
-    ([*PLAN, "--workload", "9:9", "--slo", "ttft<1s"], "a limit must be one of ttft, tpot, itl, e2e, queue, a dot, one "
-     'of mean, p50, p90, p99, < and a time, as in ttft.p99<0.5s, not "ttft<1s"'),
+    ([*PLAN, "--workload", "9:9", "--slo", "ttft<1s"], '--slo "ttft<1s": there is no metric "ttft"; did you mean '
+     "ttft.p99?"),
+    ([*PLAN, "--workload", "9:9", "--slo", "ttft.p99"], '--slo "ttft.p99": must be METRIC < NUMBER with its unit, as '
+     "in e2e.p99 < 2s"),
+    ([*PLAN, "--workload", "9:9", "--slo", "ttft.p99 < 0"], "--slo: ttft.p99 < 0 s, but a time must be above 0 and "
+     "below 1,000,000 s"),
+    ([*PLAN, "--workload", "9:9", "--slo", "ttft.p99 > 1s"], "--slo: ttft.p99 > 1 s, but a limit must be one of ttft, "
+     "tpot, itl, e2e, queue, a dot, one of mean, p50, p90, p99, < and a time, as in ttft.p99 < 0.5s"),
+    *(([*PLAN, "--workload", lengths, "--slo", "ttft.p99<1s"], f'--workload is "{lengths}", but mean lengths must be '
+       "two whole numbers from 1 to 1,000,000 (tokens), as in 600:200")
+      for lengths in ("600:-2", "600:", "600:200:3", "0/5", "600:1e3", "9:1000001", "nan:5")),
+    ([*PLAN, "--workload", "none.jsonl", "--slo", "ttft.p99<1s"], f"{{here}}/none.jsonl: {MISSING}"),
     ([*PLAN, "--workload", "cha", "--slo", "ttft.p99<1s"], '--workload: no scenario preset is called "cha"; did you '
      'mean "chat"?'),
     ([*PLAN, "--workload", "9:9", "--slo", "ttft.p99<1s", "--calibration", "none.toml"],

@@ -1,6 +1,7 @@
 """Settings, seeds, tables and verdicts; and the highest rate that keeps an objective."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,36 @@ def test_the_highest_rate_of_a_queue() -> None:
     assert found.tried["rate"].is_sorted()
 
 
+def test_a_limit_that_no_rate_breaks(capsys: pytest.CaptureFixture[str]) -> None:
+    """A few steps up, and then all at once, tell it."""
+    (found,) = highest_rates(Experiment(SMALL, replications=2), conditions_of("e2e.p99 < 1000"), jobs=1)
+    assert found.tried["rate"].to_list() == [4, 8, 16, 32, 100_000]
+    assert (found.rate, found.sure, found.broken) == (100_000, 100_000, None)
+    command = [
+        "sweep",
+        "--set",
+        "workload.requests=20",
+        "--replications",
+        "2",
+        "--jobs",
+        "1",
+        "--until",
+        "e2e.p99<1000s",
+    ]
+    assert main(command) == 0
+    assert "default: no rate up to 100,000 requests/s breaks e2e.p99 < 1000 s: " in capsys.readouterr().out
+
+
+def test_a_rate_far_above_the_scenarios_own() -> None:
+    """It is found beyond the few steps up, and what is surely broken lies not far above."""
+    slow = mm1(300, 0.001)
+    (found,) = highest_rates(Experiment(slow, replications=8), conditions_of("queue.mean < 1"), tolerance=0.05, jobs=1)
+    assert found.rate is not None
+    assert found.broken is not None
+    assert 0.1 < found.rate < 1
+    assert found.broken < 10 * found.rate
+
+
 def test_a_limit_that_no_rate_keeps() -> None:
     (found,) = highest_rates(Experiment(SMALL, replications=2), conditions_of("e2e.p50 < 1us"), tolerance=1.0, jobs=1)
     assert (found.rate, found.sure) == (None, None)
@@ -186,3 +217,38 @@ def test_the_commands(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
     document = json.loads(capsys.readouterr().out)
     assert document["until"] == ["ttft.p99 < 0.3 s"]
     assert len(document["rates"]) == 1
+
+
+@pytest.mark.parametrize("width", [20, 60, 300])
+def test_no_cell_of_a_table_is_cut(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a narrow terminal too, each setting stands with its numbers, below the baseline that it is compared with."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    few = ["--set", "workload.requests=20", "--replications", "3", "--jobs", "1", "--metric", "ttft.p99", "--no-store"]
+    first, second, lru = "memory.eviction=lru,random", "memory.blocks=200,400", "memory.eviction=lru"
+    assert main(["compare", *few, "--vary", first, "--vary", second, "--baseline", lru]) == 0
+    out = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
+    assert "…" not in out
+    assert len(re.findall(r"\d ± \d", out)) == 6
+    rows = [line.split()[:2] for line in out.splitlines() if re.match(r" (lru|random)", line)]
+    assert [row[0] for row in rows] == ["lru,", "random,", "lru,", "random,"]
+
+
+def test_options_go_before_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(
+        'set = ["workload.requests=20"]\nreplications = 3\nconfidence = 0.99\nbaseline = { "memory.blocks" = 200 }\n'
+        '[factors]\n"memory.blocks" = [200, 300]\n',
+        encoding="utf-8",
+    )
+    common = ["sweep", str(file), "--jobs", "1", "--json", "--no-store"]
+    assert main(common) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["confidence"], document["replications"]) == (0.99, 3)
+    other = ["--vary", "memory.blocks=400,500", "--baseline", "memory.blocks=400"]
+    assert main([*common, "--confidence", "0.8", "--replications", "2", *other]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["confidence"], document["replications"]) == (0.8, 2)
+    assert document["baseline"] == {"memory.blocks": 400}

@@ -34,7 +34,7 @@ def test_limits() -> None:
         Limit("e2e", "mean", 3.0),
     ]
     for text in ("", "ttft<1s", "ttft.p98<1s", "ttft.p99>1s", "ttft.p99<1h", "ttft.p99<0", "ttft.p99<e"):
-        with pytest.raises(InputError, match="a limit must be"):
+        with pytest.raises(InputError, match=r"^slo"):
             limits_of(text)
 
 
@@ -82,6 +82,23 @@ def test_a_better_setting_is_found() -> None:
     assert free.scenario.scheduler.max_num_seqs >= 64
     taken = [choice for choice in free.choices if choice.rate is not None]
     assert "scheduler.max_num_seqs" in {choice.key for choice in taken}
+
+
+def test_the_plan_is_the_same_in_several_processes() -> None:
+    said: tuple[list[str], list[str]] = [], []
+    limits = limits_of("ttft.p99<0.5s")
+    alone, shared = (
+        plan(setting(requests=60), limits, replications=2, improve=False, jobs=jobs, progress=said[jobs - 1].append)
+        for jobs in (1, 2)
+    )
+    assert alone == shared
+    assert said[0] == said[1]
+    assert len(said[0]) > 10
+
+
+def test_no_rate_breaks_a_wide_limit() -> None:
+    with pytest.raises(InputError, match=r"no rate up to 100,000 requests/s breaks ttft.p99 <= 100 s: take more"):
+        found("ttft.p99<100s", requests=50)
 
 
 def test_a_limit_that_nothing_keeps() -> None:

@@ -80,7 +80,7 @@ def test_verdicts_in_words() -> None:
     assert "worse</span> than lru: <b>&lt;b&gt;</b> by 0.50 ± 0.10 s (+25.0%)" in html
     assert "too few replications to tell</span> from lru: fifo (about 47 would do)" in html
     assert "the same</span> as lru in every replication: mru" in html
-    assert in_all([TTFT], {"ttft.p99": paired}).startswith('<b>arc</b> <span class="good">better by 1</span>; <b>&lt;b')
+    assert in_all([TTFT], {"ttft.p99": paired}).startswith('<b>arc</b> <span class="good">better in 1</span>; <b>&lt;b')
 
 
 def test_several_baselines_and_settings_without_runs() -> None:
@@ -135,6 +135,15 @@ def test_tables_escape() -> None:
     )
     assert latex("c", "l", ["a", "b"], [["x", "1"]]).count("&") == 2
     assert "| a\\|b |" in markdown("c", ["x"], [["a|b"]])
+    heads = ["metric", "difference", "verdict"]
+    assert "|---|---:|---|" in markdown("c", heads, [])
+    assert r"\begin{tabular}{lrl}" in latex("c", "l", heads, [])
+
+
+def test_bars_begin_at_0() -> None:
+    """A count may have an interval that reaches below, and is not below for that."""
+    few = means(("lru", 0.75)).with_columns(low=pl.lit(-1.6), high=pl.lit(3.1))
+    assert bars(TTFT, few, 0, 0.95).figure.axes[0].get_xlim()[0] == 0
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
 """Object hits and usable hits are what their definitions say, for every policy, order, capacity and worker."""
 
 import json
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +17,7 @@ from simcore.policies.eviction import EVICTION, FIFO, LRU, Eviction, Name, Setti
 from simcore.policies.eviction.base import NEVER_AGAIN
 from simcore.study import FORWARD, ORDERS, TAIL_FIRST, Stream, choose, label, read_stream, stream_of, study
 from simcore.study.play import next_uses
+from simcore.study.workers import each
 from tests.study.streams import objects_by_definition, random_stream, requests_of, usable_by_definition
 
 TRACES = (
@@ -174,6 +177,15 @@ def test_workers_change_nothing() -> None:
     alone, shared = (hits(stream, [3, 9], [LRU(), FIFO()], jobs=jobs) for jobs in (1, 2))
     assert alone.equals(shared)
     assert alone.columns == ["policy", "capacity", "order", "requests", "accesses", "object_hits", "prefix_hits"]
+
+
+def _deadly(_: None) -> Callable[[int], None]:
+    return lambda status: os._exit(status)
+
+
+def test_a_worker_that_dies_is_told_of() -> None:
+    with pytest.raises(InputError, match="a worker process died"):
+        list(each(_deadly, None, [9, 9], 2))
 
 
 def test_from_python(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def bars(metric: "Metric", intervals: "pl.DataFrame", baseline: int | None, conf
             text = within(row["mean"], row["low"], row["high"])
             axes.annotate(text, (max(end, 0), place), (5, 0), textcoords="offset points", va="center", fontsize=8)
         _name_rows(axes, [row["label"] for row in rows])
-        axes.set_xlim(min(0, *(row["low"] or 0 for row in rows), 0), max(ends) * 1.34 or 1)
+        axes.set_xlim(0, max(ends) * 1.34 or 1)  # no metric is below 0, though an interval may reach there
         axes.set_xlabel(named(metric))
         axes.grid(axis="x")
     said = ", ".join(f"{row['label']} {within(row['mean'], row['low'], row['high'])}" for row in known[:12])

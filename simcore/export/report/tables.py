@@ -11,19 +11,25 @@ TEX = {
 }  # fmt: skip
 
 
+WORDS = ("metric", "setting", "verdict")
+"""Columns of words, which are aligned to the left; all others to the right."""
+
+
 def markdown(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; all columns but the first are aligned to the right."""
-    lines = [_row(columns), "|---|" + "---:|" * (len(columns) - 1), *map(_row, rows)]
+    """A table in Markdown."""
+    rule = "|" + "".join("---|" if name in WORDS else "---:|" for name in columns)
+    lines = [_row(columns), rule, *map(_row, rows)]
     return f"{caption}\n\n" + "\n".join(lines) + "\n"
 
 
 def latex(caption: str, label: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    r"""A table in LaTeX, for \usepackage{booktabs}; all columns but the first are aligned to the right."""
+    r"""A table in LaTeX, for \usepackage{booktabs}."""
+    kinds = "".join("l" if name in WORDS else "r" for name in columns)
     body = "\n".join(" & ".join(map(tex, row)) + r" \\" for row in rows)
     return (
         "\\begin{table}\n  \\centering\n"
         f"  \\caption{{{tex(caption)}}}\n  \\label{{{label}}}\n"
-        f"  \\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}\n    \\toprule\n"
+        f"  \\begin{{tabular}}{{{kinds}}}\n    \\toprule\n"
         f"{' & '.join(map(tex, columns))} \\\\\n    \\midrule\n{body}\n    \\bottomrule\n"
         "  \\end{tabular}\n\\end{table}\n"
     )

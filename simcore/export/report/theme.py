@@ -75,11 +75,12 @@ figcaption{margin-top:.5rem}figcaption b{color:var(--text)}
 .scroll{overflow-x:auto;background:var(--paper);border:1px solid var(--line);border-radius:8px;margin:.6rem 0}
 details .scroll{border:0;margin:.3rem 0 0}
 table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums}
-th,td{padding:.34rem .8rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
+th,td{padding:.34rem .65rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
 tr:last-child>*{border-bottom:0}
 thead th{border-bottom:1.5px solid var(--muted);white-space:nowrap;vertical-align:bottom}
 td.n,th.n{text-align:right;white-space:nowrap}
 td.best{font-weight:650}
+.scroll tr>:first-child{position:sticky;left:0;background:var(--paper)}td>code+.muted{min-width:13rem}
 th button{border:0;padding:0;font-weight:600;text-align:inherit}
 th button::after{content:" \\2195";opacity:.35}
 th[aria-sort=ascending] button::after{content:" \\2191";opacity:1}
@@ -106,6 +107,7 @@ footer{max-width:1120px;margin:3rem auto 2rem;padding:0 24px;color:var(--muted);
  figure,.verdicts li,.card,tr{break-inside:avoid}.verdicts{grid-template-columns:1fr 1fr;font-size:8.5pt}
  figure,.scroll,.card,.verdicts li,.cmd{border-color:#ccc}
  .scroll{overflow:visible}table{font-size:8pt}th,td{padding:2pt 5pt;white-space:normal!important}
+ .scroll tr>:first-child{position:static}td>code+.muted{min-width:0}
  th button::after{content:none}
  .pair{grid-template-columns:1fr 1fr}.cards{grid-template-columns:repeat(4,1fr)}
  *{-webkit-print-color-adjust:exact;print-color-adjust:exact}

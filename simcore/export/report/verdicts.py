@@ -62,7 +62,7 @@ def in_all(metrics: "Sequence[Metric]", paired: "dict[str, pl.DataFrame]") -> st
     sentences, alike = [], []
     for label, kinds in found.items():
         parts = [
-            f'<span class="{kind}">{word} by {len(names)}</span>'
+            f'<span class="{kind}">{word} in {len(names)}</span>'
             for kind, word in (("good", "better"), ("bad", "worse"))
             if (names := kinds[kind])
         ]
@@ -71,7 +71,7 @@ def in_all(metrics: "Sequence[Metric]", paired: "dict[str, pl.DataFrame]") -> st
         else:
             alike.append(f"<b>{escape(label)}</b>")
     if alike:
-        sentences.append(f"{_several(alike)} not told apart by any")
+        sentences.append(f"{_several(alike)} not told apart in any")
     return "; ".join(sentences)
 
 
