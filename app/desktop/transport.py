@@ -96,10 +96,17 @@ def speed_text(speed: float) -> str:
     return f"{speed:g}x" if speed else "max"
 
 
+def _digits(speed: float) -> str:
+    """Two of them: what a third says changes with every look."""
+    return f"{float(f'{speed:.2g}'):,g}"
+
+
 class Transport(QFrame):
     """The bar itself. It asks to begin where nothing runs yet: `begin_wanted`."""
 
     begin_wanted = Signal()
+    went_on = Signal()
+    """a paused run was told to run"""
 
     def __init__(self, session: Session, actions: Actions) -> None:
         super().__init__()
@@ -202,6 +209,7 @@ class Transport(QFrame):
                 self.session.pause()
             case "paused":
                 self.session.run()
+                self.went_on.emit()
             case "idle" | "ended" | "failed":
                 self.begin_wanted.emit()
             case _:
@@ -251,7 +259,7 @@ class Transport(QFrame):
         of = f" of {progress.requests:,}" if progress.requests else ""
         self.where.setText(f"<b>{progress.time:,.2f} s</b> &nbsp; step {progress.step:,}")
         still = "ended" if self.session.state == "ended" else "paused"
-        speed = f"{progress.speed:.3g}x, {progress.steps_per_second:,.0f} steps/s" if progress.speed else still
+        speed = f"{_digits(progress.speed)}x, {progress.steps_per_second:,.0f} steps/s" if progress.speed else still
         text = f"{speed}   {progress.done:,}{of} requests"
         room = max(self.achieved.width(), 60)
         self.achieved.setText(self.achieved.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room))

@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QMainWindow,
     QMenu,
+    QSizePolicy,
     QStackedWidget,
     QStatusBar,
     QTabWidget,
@@ -51,6 +52,7 @@ class Rail(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("role", "rail")
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)  # the same beside every page
         self.setAccessibleName("Pages")
         self.buttons: dict[str, QToolButton] = {}
         self.icons: dict[str, str] = {}
@@ -110,6 +112,8 @@ class MainWindow(QMainWindow):
         """what was last started"""
         self._other = False
         """another document was opened since"""
+        self._widths = (0, 0)
+        """of the window before the inspector was shown, and with it"""
 
         self.rail = Rail()
         self.stack = QStackedWidget()
@@ -122,6 +126,7 @@ class MainWindow(QMainWindow):
         if self.session is not None:
             self.transport = Transport(self.session, self.actions_)
             self.transport.begin_wanted.connect(self.begin)
+            self.transport.went_on.connect(self._watch)
             self.session.failed.connect(lambda sentence: complain(self, "The run has ended", sentence))
             column.addWidget(self.transport)
         column.addWidget(self.about)
@@ -186,8 +191,7 @@ class MainWindow(QMainWindow):
             self.actions_.enable(own, True)
         self._tell_about()
         wanted = settings.flag(f"inspector/{name}", page.inspector)
-        self.dock.setVisible(wanted)
-        self._inspector_shown(wanted)
+        self._show_inspector(wanted)
         page.enter()
         page.setFocus(Qt.FocusReason.OtherFocusReason)
         return page
@@ -280,14 +284,25 @@ class MainWindow(QMainWindow):
         on = self.dock.isHidden() if on is None else on
         focus = QApplication.focusWidget()
         inside = focus is not None and self.dock.isAncestorOf(focus)
-        self.dock.setVisible(on)
+        self._show_inspector(on)
         if not on and inside and self.shown is not None:
             self.shown.setFocus(Qt.FocusReason.OtherFocusReason)  # else a button of the bar gets it, and the next Space
-        self._inspector_shown(on)
         if self.shown is not None:
             settings.set_flag(f"inspector/{self.shown.id}", on)
 
-    def _inspector_shown(self, on: bool) -> None:
+    def _show_inspector(self, on: bool) -> None:
+        """A window that has to grow for it is as wide as before when it goes."""
+        before, grown = self._widths
+        if on and self.dock.isHidden():
+            before = self.width()
+            self.dock.show()
+            self._widths = before, max(before, self.minimumSizeHint().width())
+        elif not on and not self.dock.isHidden():
+            self.dock.hide()
+            if before < self.width() <= grown:  # else the person has made it wider
+                if (layout := self.layout()) is not None:
+                    layout.activate()  # so that its room is free
+                self.resize(before, self.height())
         self.actions_["view.inspector"].setChecked(on)
         layout = self._scenario_tab.layout()
         if on and self.form is None and layout is not None:
@@ -588,6 +603,11 @@ class MainWindow(QMainWindow):
         self._running, self._other = self.document.scenario, False
         self.session.start(self.document.scenario)
         self._compare()
+
+    def _watch(self) -> None:
+        """A run goes on: Home has nothing to see of it."""
+        if self.shown is not None and self.shown.id == "home":
+            self.show_page("live")
 
     def _opened(self) -> None:
         """Another scenario is here: the run of the one before pauses, and Run begins anew."""

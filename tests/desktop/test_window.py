@@ -385,6 +385,48 @@ def test_the_tour_leaves_alone_what_is_a_persons(window: MainWindow, qtbot: QtBo
     assert session.told == told
 
 
+def test_the_tour_ends_where_its_run_goes_on(window: MainWindow, qtbot: QtBot) -> None:
+    window.tour()
+    tour = window.findChild(Tour)
+    assert tour is not None
+    for _ in range(len(tour.stops)):
+        qtbot.keyClick(tour, Qt.Key.Key_Right)
+    assert session_of(window).state == "paused"
+    assert window.shown is window.pages["live"]
+
+
+def test_a_run_that_goes_on_is_seen(window: MainWindow, qtbot: QtBot) -> None:
+    window.begin()
+    window.session.pause()
+    window.show_page("compare")
+    window.transport.toggle()
+    assert window.shown is window.pages["compare"], "who works on another page stays there"
+    window.session.pause()
+    window.show_page("home")
+    window.setFocus()
+    qtbot.keyClick(window, Qt.Key.Key_Space)
+    assert session_of(window).state == "running"
+    assert window.shown is window.pages["live"]
+
+
+def test_the_window_is_as_wide_as_before_when_the_inspector_goes(window: MainWindow, qtbot: QtBot) -> None:
+    window.show_page("live")
+    window.resize(1000, 700)
+    qtbot.keyClick(window, Qt.Key.Key_I, CTRL)
+    qtbot.waitUntil(lambda: window.width() > 1000)
+    qtbot.keyClick(window, Qt.Key.Key_I, CTRL)
+    qtbot.waitUntil(lambda: window.width() == 1000)
+
+
+def test_the_rail_is_as_wide_beside_every_page(window: MainWindow, qtbot: QtBot) -> None:
+    widths = set()
+    for name in window.entries:
+        window.show_page(name)
+        QApplication.processEvents()
+        widths.add(window.rail.width())
+    assert len(widths) == 1
+
+
 def test_every_chart_of_every_page_is_copied_and_saved(
     window: MainWindow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -444,7 +486,7 @@ def test_the_window_knows_no_tensors() -> None:
         "print(*(name for name in sys.modules if name in ('torch', 'engine', 'matplotlib', 'app.cli')))\n"
         "window.close()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
 

@@ -222,7 +222,7 @@ class EventLog(QWidget):
         self.text.setAccessibleName("Filter of events")
         self.text.setPlaceholderText("request or block")
         self.text.setClearButtonEnabled(True)
-        self.table = Table("Events", ("t", "step", "what", "of"), (76, 68, 88, 150), (0, 1), mark=3)
+        self.table = Table("Events", ("t (s)", "step", "what", "of"), (76, 68, 88, 150), (0, 1), mark=3)
         self.table.activated_key.connect(self._choose)
         top = QHBoxLayout()
         top.setContentsMargins(0, 0, 0, 0)

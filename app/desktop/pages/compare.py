@@ -40,6 +40,7 @@ from app.jobs.comparison import Asked, Finished, Planned, Retried, Tables, compa
 from simcore.errors import InputError
 from simcore.experiment import METRICS, Comparison, Experiment, Setting
 from simcore.experiment.asked import factor_of
+from simcore.experiment.measures import BY_NAME
 from simcore.policies.families import FAMILIES
 
 FIRST = (("memory.eviction", "lru, fifo, s3-fifo, arc"),)
@@ -482,9 +483,13 @@ class Compare(Page):
         known = [row for row in intervals if row["mean"] is not None]
         self._bars = [comparison.experiment.settings[row["setting"]] for row in known]
         self.means.rename(_with_unit(metric))
-        self.means.label(y="mean")
         steady = bool(known) and all(row["steady"] for row in known)
         ends = [[row[end] for row in known] for end in ("low", "high")] if steady else (None, None)
+        assert self._answered is not None
+        interval = f", {self._answered[0].confidence:.0%} interval" if steady else ""
+        self.means.label(y=f"mean{interval}")
+        series = theme.current().series
+        self.mean_bars.hues = [series[setting.index % len(series)] for setting in self._bars]  # as in the other charts
         self.mean_bars.set([row["label"] for row in known], [row["mean"] for row in known], *ends)
         self.means.plot.setXRange(-0.7, len(known) - 0.3, padding=0)
         self._fill_table(comparison, metric, intervals)
@@ -493,7 +498,10 @@ class Compare(Page):
 
     def _fill_table(self, comparison: Comparison, metric: str, intervals: list[dict[str, object]]) -> None:
         paired = {row["setting"]: row for row in comparison.paired(metric).iter_rows(named=True)}
-        better = next(each.better for each in METRICS if each.name == metric)
+        better = BY_NAME[metric].better
+        unit = _unit(metric)
+        for column in (1, 2):
+            self.table.head(column, COLUMNS[column] + (f" ({unit})" if unit else ""))
         self.table.setRowCount(len(intervals))
         for place, row in enumerate(intervals):
             against = paired.get(row["setting"])
@@ -625,5 +633,10 @@ def _mean(row: dict[str, object]) -> str:
 
 
 def _with_unit(metric: str) -> str:
-    unit = next(each.unit for each in METRICS if each.name == metric)
-    return metric if unit == "1" else f"{metric} ({unit})"
+    return f"{metric} ({unit})" if (unit := _unit(metric)) else metric
+
+
+def _unit(metric: str) -> str:
+    """Empty: it is a share or a count."""
+    unit = BY_NAME[metric].unit
+    return "" if unit == "1" else unit

@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.desktop import settings, theme
+from app.desktop.figure import Elided
 from app.desktop.pages.base import Context, Page
 from simcore.scenario import Scenario
 from simcore.scenario.presets import preset_names, read_preset
@@ -121,7 +122,7 @@ class Card(QFrame):
         text.setWordWrap(True)
         text.setProperty("role", "muted")
         text.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.line = QLabel(" ")
+        self.line = Elided(" ")  # it must not make the card wider than its column
         self.line.setProperty("role", "small")
         box = QVBoxLayout(self)
         box.setContentsMargins(14, 14, 14, 12)

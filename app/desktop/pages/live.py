@@ -26,7 +26,7 @@ from app.desktop import theme
 from app.desktop.actions import Action
 from app.desktop.charts import Chart
 from app.desktop.dialogs import complain
-from app.desktop.live.cards import Card
+from app.desktop.figure import Figure
 from app.desktop.live.colouring import MODES
 from app.desktop.live.inspector import Inspector
 from app.desktop.live.runview import RunView
@@ -95,15 +95,17 @@ class Live(Page):
 
     def _make(self) -> None:
         self.cards = {
-            "use": Card("Blocks in use", "Blocks that somebody holds, of those of the pool."),
-            "stored": Card("KV utilisation", "Share of the slots of used blocks that hold a token."),
-            "waste": Card(
+            "use": Figure("Blocks in use", "Blocks that somebody holds, of those of the pool."),
+            "stored": Figure("KV utilisation", "Share of the slots of used blocks that hold a token."),
+            "waste": Figure(
                 "Wasted slots", "Slots of used blocks that hold no token: reserved for later, or never used."
             ),
-            "load": Card("Running / waiting", "Requests in the batch, and in the queue."),
-            "hits": Card("Prefix hits", "Share of the tokens looked up that the prefix cache had, so far."),
-            "lost": Card("Evictions / preemptions", "Cached blocks that made room, and requests that had to give way."),
-            "ttft": Card("Time to first token", "Median and 99th percentile of the requests so far."),
+            "load": Figure("Running / waiting", "Requests in the batch, and in the queue."),
+            "hits": Figure("Prefix hits", "Share of the tokens looked up that the prefix cache had, so far."),
+            "lost": Figure(
+                "Evictions / preemptions", "Cached blocks that made room, and requests that had to give way."
+            ),
+            "ttft": Figure("Time to first token", "Median and 99th percentile of the requests so far."),
         }
         cards = QHBoxLayout()
         cards.setSpacing(8)
@@ -153,11 +155,12 @@ class Live(Page):
         self.log.refill = self._fill_log
         for name, widget in (
             ("Chosen", self.details),
-            ("Block tables", self.tables),
+            ("Tables", self.tables),
             ("Queue", self.queue),
             ("Events", self.log),
         ):
             self.tabs.addTab(widget, name)
+        self.tabs.setTabToolTip(1, "Block tables of the requests that run")
         self.tabs.setCurrentWidget(self.tables)
         self.tabs.currentChanged.connect(lambda _index: self._fill_tables())
         self.tables.activated_key.connect(partial(self.choose_request, stay=True))
@@ -192,7 +195,8 @@ class Live(Page):
         self.charts.setChildrenCollapsible(False)
         for chart in (self.memory, self.load, self.latency):
             chart.selectable()
-            chart.plot.getAxis("bottom").showLabel(False)  # all three have the strip's axis
+            chart.axes["bottom"].showLabel(False)  # time, as the unit behind its numbers says
+            chart.axes["bottom"].suffix = " s"
             chart.region_changed.connect(self._region)
             self.charts.addWidget(chart)
         self.charts.setSizes([500, 330, 330])
@@ -395,6 +399,7 @@ class Live(Page):
         return f"Block {block}: cached, nobody holds it" if key else f"Block {block}: free"
 
     def _hover(self, which: int, block: int) -> None:
+        self.views[which].under = block
         self.views[which].hover.setText(self._tell(which, block) if block else "")
 
     # Time
@@ -578,42 +583,41 @@ class Live(Page):
         used, stored = mean["blocks_used"], mean["tokens_stored"]
         slots = used * size
         beside = self._beside_numbers()
-        for view, state in zip(self.views, self.states, strict=True):
+        for which, (view, state) in enumerate(zip(self.views, self.states, strict=True)):
             if state is not None:
                 view.tell_count(state)
+                self._hover(which, view.under if view.under < len(state.refs) else 0)  # it may have changed hands
         cards = self.cards
-        cards["use"].show_value(
-            f"{used:,.0f}", beside.get("use", f"of {pool:,}; {mean['blocks_cached']:,.0f} more cached")
-        )
-        cards["stored"].show_value(
+        cards["use"].tell(f"{used:,.0f}", beside.get("use", f"of {pool:,}; {mean['blocks_cached']:,.0f} more cached"))
+        cards["stored"].tell(
             f"{stored / slots:.1%}" if slots else "-", beside.get("stored", f"{stored:,.0f} of {slots:,.0f} slots")
         )
         waste = mean["tokens_reserved"] + mean["tokens_internal"]
-        cards["waste"].show_value(
+        cards["waste"].tell(
             f"{waste / slots:.1%}" if slots else "-",
             beside.get("waste", f"{mean['tokens_reserved']:,.0f} reserved, {mean['tokens_internal']:,.0f} internal"),
         )
-        cards["load"].show_value(
+        cards["load"].tell(
             f"{mean['running']:,.0f} / {mean['waiting']:,.0f}",
             beside.get("load", f"{mean['scheduled_tokens']:,.0f} tokens in the step"),
         )
         begin = first if self.range else 0
         part = slice(begin, last + 1)
         asked, found = (int(history.steps[name][part].sum()) for name in ("query_tokens", "hit_tokens"))
-        cards["hits"].show_value(f"{found / asked:.1%}" if asked else "-", f"{found:,} of {asked:,} tokens")
+        cards["hits"].tell(f"{found / asked:.1%}" if asked else "-", f"{found:,} of {asked:,} tokens")
         before = int(history.steps["evictions"][begin - 1]) if begin else 0
         evicted = int(history.steps["evictions"][last]) - before
         preempted = int(history.steps["preemptions"][part].sum())
         lost = f"{_figures(evicted)} / {_figures(preempted)}"
-        cards["lost"].show_value(lost, "in the range" if self.range else "so far")
+        cards["lost"].tell(lost, "in the range" if self.range else "so far")
         known = history.latencies(last, "ttft")
         if self.range:
             known = known[known[:, 0] >= history.seconds(first)]
         if len(known):
             median, late = np.percentile(known[:, 1], (50, 99))
-            cards["ttft"].show_value(_seconds(median), f"p99 {_seconds(late)}, {len(known):,} requests")
+            cards["ttft"].tell(_seconds(median), f"p99 {_seconds(late)}, {len(known):,} requests")
         else:
-            cards["ttft"].show_value("-", "no token yet")
+            cards["ttft"].tell("-", "no token yet")
 
     def _beside_numbers(self) -> dict[str, str]:
         """The same numbers of the run beside it."""

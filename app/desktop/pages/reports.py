@@ -34,6 +34,7 @@ from app.desktop.sheet import Sheet
 from app.desktop.tasks import Task
 from app.jobs.results import Report, export_table, read_report
 from simcore.errors import InputError
+from simcore.experiment.measures import BY_NAME
 
 LATENCIES = ("queue", "ttft", "tpot", "itl", "e2e")
 PERCENTILES = ("p50", "p90", "p99")
@@ -61,7 +62,7 @@ class ReportView(QWidget):
         self.bars = {name: self.latency.bars(name) for name in PERCENTILES}
         self.charts = (self.memory, self.queue, self.hits, self.latency)
         self.table = Sheet(("number", "value"), "All numbers", right=(1,), stretch=(0,))
-        self.table.setMinimumWidth(250)
+        self.table.setMinimumWidth(270)
         self.table.verticalHeader().setDefaultSectionSize(26)
         top = QHBoxLayout()
         top.setSpacing(10)
@@ -104,8 +105,10 @@ class ReportView(QWidget):
             bars.set(names, [told[f"{name}.{percentile}"] for name in names])
         self.table.setRowCount(len(told))
         for row, (name, value) in enumerate(told.items()):
-            self.table.put(row, 0, name)
-            self.table.put(row, 1, _text(value))
+            known = BY_NAME.get(name)
+            unit = " s" if known is not None and known.unit == "s" else ""  # others are in the name
+            self.table.put(row, 0, name, tip=f"{name}: {known.help}" if known is not None else "")
+            self.table.put(row, 1, _text(value) + (unit if value is not None else ""))
 
 
 class Reports(Page):
@@ -169,8 +172,8 @@ class Reports(Page):
         inside.addLayout(top)
         inside.addWidget(self.view, 1)
         self.empty = QLabel(
-            "No run is open.\n\n`kvscope simulate` leaves a folder of results, and so does a run that is saved.\n"
-            "Choose one on the left, or drop it here."
+            "No run is open.\n\nkvscope simulate leaves a folder of results, and so does a run of Live that is over "
+            "and saved (Ctrl+Alt+S).\nChoose one on the left, or drop it here."
         )
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.empty.setProperty("role", "muted")
