@@ -18,8 +18,8 @@ from app.desktop.pages.live import Live, changed
 from app.desktop.session import LiveSession, make_session
 from app.desktop.tour import Tour
 from app.desktop.window import MainWindow
-from app.jobs.history import Status
 from app.jobs.saved import NEEDED
+from app.jobs.told import Status
 from simcore import InputError, Scenario
 
 KEYS = ["workload.requests=150", "memory.blocks=300", "workload.arrivals.rate=8.0"]

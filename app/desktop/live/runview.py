@@ -10,7 +10,8 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout
 from app.desktop.figure import Elided
 from app.desktop.live.colouring import paint
 from app.desktop.live.grid import BlockGrid, swatch
-from app.jobs.history import History, State
+from app.jobs.history import History
+from app.jobs.told import State
 
 
 class RunView(QFrame):

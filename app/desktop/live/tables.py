@@ -20,8 +20,10 @@ from PySide6.QtWidgets import (
 
 from app.desktop import theme
 from app.desktop.live.colouring import hue_of
-from app.jobs.history import History, Kind, Status
+from app.jobs.history import History
+from app.jobs.told import Status
 from simcore.record.journal import Event
+from simcore.record.sequences import Kind
 
 Index = QModelIndex | QPersistentModelIndex
 MOST_EVENTS = 2000

@@ -34,7 +34,8 @@ from app.desktop.live.scrubber import Scrubber
 from app.desktop.live.tables import EventLog, Queue, Table, fill_block_tables
 from app.desktop.pages.base import Context, Page
 from app.desktop.session import LiveSession
-from app.jobs.history import JUMPS, History, State
+from app.jobs.history import JUMPS, History
+from app.jobs.told import State
 from simcore.errors import InputError
 from simcore.scenario import Scenario
 
