@@ -319,7 +319,7 @@ def _stops(window: "MainWindow") -> list[Stop]:
             "Is the scenario right?",
             "The scenario is checked while you type. What is wrong is counted here and said beside its field, in the "
             "words of the command line.",
-            lambda: window.verdict,
+            lambda: window.status.verdict,
             "live" if "live" in window.rail.buttons else "home",  # the tour ends where its run can be watched
         ),
         Stop(

@@ -1,5 +1,6 @@
 """The window: pages, keys, palette, documents, theme, what is remembered."""
 
+import gc
 import subprocess
 import sys
 from collections.abc import Callable
@@ -48,7 +49,7 @@ def test_the_rail_has_all_pages(window: MainWindow, qtbot: QtBot) -> None:
 
 
 def test_the_explanation_of_a_page_is_closed_for_good_and_brought_back(window: MainWindow, qtbot: QtBot) -> None:
-    qtbot.mouseClick(window._about_close, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(window.about.shut, Qt.MouseButton.LeftButton)
     assert not window.about.isVisible()
     window.show_page("workload")
     assert window.about.isVisible()
@@ -165,7 +166,7 @@ def test_space_presses_the_button_that_has_the_focus(window: MainWindow, qtbot: 
 
 def test_a_wrong_scenario_is_not_run_but_shown(window: MainWindow, qtbot: QtBot) -> None:
     window.document.set("memory.blocks", 1)
-    assert window.verdict.text() == "1 problem"
+    assert window.status.verdict.text() == "1 problem"
     window.setFocus()
     qtbot.keyClick(window, Qt.Key.Key_Space)
     assert session_of(window).told == []
@@ -174,7 +175,7 @@ def test_a_wrong_scenario_is_not_run_but_shown(window: MainWindow, qtbot: QtBot)
     assert QApplication.focusWidget() is window.form.fields["memory.blocks"].editor
     qtbot.keyClick(window.form.fields["memory.blocks"].editor, Qt.Key.Key_Z, CTRL)
     assert window.document.valid
-    assert window.verdict.text() == "Scenario is good"
+    assert window.status.verdict.text() == "Scenario is good"
 
 
 def test_a_run_that_fails_is_told_and_the_window_goes_on(
@@ -201,8 +202,8 @@ def test_saving_and_opening_loses_nothing(
     window.new("chat")
     assert window.open_path(path)
     assert window.document.value("memory.eviction.policy") == "arc"
-    window._fill_recent()
-    assert window._recent_menu.actions()[0].text().endswith("mine.toml")
+    window.menus.fill_recent()
+    assert window.menus.recent.actions()[0].text().endswith("mine.toml")
 
 
 def test_unsaved_changes_are_asked_about(window: MainWindow, answer: Callable[[str], list[str]], qtbot: QtBot) -> None:
@@ -493,6 +494,7 @@ def test_the_window_knows_no_tensors() -> None:
 
 def test_a_long_way_of_signals_keeps_none_alive(window: MainWindow, qtbot: QtBot) -> None:
     """PySide6 6.12 loses a reference to None with some signals, and kills Python 3.11 in the end."""
+    gc.collect()  # what tests before this one have left
     before = sys.getrefcount(None)
     for number in range(200):
         window.document.changed.emit()
