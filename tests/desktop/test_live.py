@@ -109,7 +109,7 @@ def test_the_first_minute(window: MainWindow, page: Live, session: LiveSession, 
     session.follow()
     qtbot.keyClick(window, Qt.Key.Key_Period)
     qtbot.waitUntil(lambda: session.newest == before + 1)
-    assert page.cards["use"].value.text() != "-"
+    assert page.numbers.cards["use"].value.text() != "-"
 
 
 def test_time_goes_back_and_forth(window: MainWindow, page: Live, session: LiveSession, qtbot: QtBot) -> None:
@@ -154,14 +154,14 @@ def test_a_range_of_time_is_shown_in_every_view(page: Live, session: LiveSession
     first, last = page.range
     assert first < last
     assert f"{last - first + 1:,} steps" in page.selection.text()
-    assert page.stack.x[0] == pytest.approx(history.seconds(first))
-    assert page.stack.x[-1] == pytest.approx(history.seconds(last))
+    assert page.charts.stack.x[0] == pytest.approx(history.seconds(first))
+    assert page.charts.stack.x[-1] == pytest.approx(history.seconds(last))
     page.tabs.setCurrentWidget(page.log)
     told = [int(row[1].replace(",", "")) for row in page.log.table.rows.rows]
     assert told
     assert first <= min(told) <= max(told) <= last
     page.select(None)
-    assert page.stack.x[0] == pytest.approx(history.seconds(0))
+    assert page.charts.stack.x[0] == pytest.approx(history.seconds(0))
     assert page.selection.isHidden()
 
 
