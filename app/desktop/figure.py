@@ -8,6 +8,13 @@ SMALLEST = 8.5
 """Points of letters that make themselves small."""
 
 
+def label(text: str, role: str) -> QLabel:
+    """Words in a role of the style sheet: `title`, `heading`, `muted`, `small`, ..."""
+    made = QLabel(text)
+    made.setProperty("role", role)
+    return made
+
+
 class Elided(QLabel):
     """A line that takes what room there is; what has none is left out, and its tooltip has all of it."""
 

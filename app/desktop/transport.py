@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 
 from app.desktop import theme
 from app.desktop.actions import Action, Actions
+from app.desktop.figure import label
 from simcore.scenario import Scenario
 
 State = Literal["idle", "starting", "running", "paused", "ended", "failed"]
@@ -170,9 +171,9 @@ class Transport(QFrame):
         row.addWidget(self.speed)
         row.addWidget(self._button("run.faster"))
         row.addSpacing(10)
-        row.addWidget(self._muted("Pause at"))
+        row.addWidget(label("Pause at", "muted"))
         row.addWidget(self.stop)
-        row.addWidget(self._muted("s"))
+        row.addWidget(label("s", "muted"))
         row.addSpacing(8)
         row.addWidget(self.hint)
         row.addWidget(self.achieved, 1)
@@ -273,11 +274,6 @@ class Transport(QFrame):
         button.setDefaultAction(self.actions_[name])
         button.setAccessibleName(self.actions_[name].text())
         return button
-
-    def _muted(self, text: str) -> QLabel:
-        label = QLabel(text)
-        label.setProperty("role", "muted")
-        return label
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Escape gives the keys back to the page."""

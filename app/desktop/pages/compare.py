@@ -18,7 +18,6 @@ from PySide6.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSpinBox,
-    QSplitter,
     QTabWidget,
     QVBoxLayout,
     QWidget,
@@ -30,7 +29,7 @@ from app.desktop.charts import Chart, Scatter
 from app.desktop.compare.factor import FactorRow
 from app.desktop.compare.words import difference_text, mean_text, metrics_box, unit_of, with_unit
 from app.desktop.dialogs import complain
-from app.desktop.figure import Elided
+from app.desktop.figure import Elided, label
 from app.desktop.pages.base import Context, Page
 from app.desktop.sheet import Sheet
 from app.desktop.tasks import Task
@@ -81,16 +80,7 @@ class Compare(Page):
         self._bars: list[Setting] = []
         self.rows: list[FactorRow] = []
 
-        split = QSplitter(Qt.Orientation.Horizontal)
-        split.setHandleWidth(14)
-        split.setChildrenCollapsible(False)
-        split.addWidget(self._question())
-        split.addWidget(self._answer())
-        split.setStretchFactor(1, 1)
-        split.setSizes([310, 1000])
-        box = QVBoxLayout(self)
-        box.setContentsMargins(16, 14, 16, 14)
-        box.addWidget(split)
+        self.divide(self._question(), self._answer(), 310)
         for key, values in FIRST:
             self.add(key, values)
         context.document.changed.connect(self.asked_anew)
@@ -105,7 +95,7 @@ class Compare(Page):
         box = QVBoxLayout(card)
         box.setContentsMargins(14, 10, 14, 14)
         box.setSpacing(8)
-        box.addWidget(_heading("What varies"))
+        box.addWidget(label("What varies", "heading"))
         inner = QWidget()
         self._factors = QVBoxLayout(inner)
         self._factors.setContentsMargins(0, 0, 4, 0)
@@ -143,12 +133,11 @@ class Compare(Page):
         form.setVerticalSpacing(6)
         fields = (("Replications", self.replications), ("Warm-up", self.warmup), ("Baseline", self.baseline))
         for row, (text, widget) in enumerate(fields):
-            label = QLabel(text)
-            label.setProperty("role", "muted")
-            label.setBuddy(widget)
+            name = label(text, "muted")
+            name.setBuddy(widget)
             widget.setAccessibleName(text)
             widget.setSizePolicy(widget.sizePolicy().Policy.Ignored, widget.sizePolicy().verticalPolicy())
-            form.addWidget(label, row, 0)
+            form.addWidget(name, row, 0)
             form.addWidget(widget, row, 1)
         self.replications.lineEdit().setAccessibleName("Replications")
         box.addLayout(form)
@@ -295,9 +284,9 @@ class Compare(Page):
         choice = QHBoxLayout()
         choice.setSpacing(8)
         for text, widget in (("Metric", self.chosen), ("Trade-off of", self.across), ("and", self.upward)):
-            label = _muted(text)
-            label.setBuddy(widget)
-            choice.addWidget(label)
+            caption = label(text, "muted")
+            caption.setBuddy(widget)
+            choice.addWidget(caption)
             choice.addWidget(widget, 1)
         grid = QGridLayout()
         grid.setSpacing(10)
@@ -512,15 +501,3 @@ class Compare(Page):
         task.done.connect(lambda place: self.status.setText(f"report.html, tables and charts are in {place}"))
         task.failed.connect(lambda sentence: complain(self, "The report was not written", sentence))
         self.status.setText("writing the report ...")
-
-
-def _heading(text: str) -> QLabel:
-    label = QLabel(text)
-    label.setProperty("role", "heading")
-    return label
-
-
-def _muted(text: str) -> QLabel:
-    label = QLabel(text)
-    label.setProperty("role", "muted")
-    return label

@@ -18,7 +18,6 @@ from PySide6.QtWidgets import (
     QListWidgetItem,
     QMenu,
     QPushButton,
-    QSplitter,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
@@ -180,16 +179,7 @@ class Reports(Page):
         self.right = QStackedWidget()
         self.right.addWidget(self.empty)
         self.right.addWidget(whole)
-        split = QSplitter(Qt.Orientation.Horizontal)
-        split.setHandleWidth(14)
-        split.addWidget(left)
-        split.addWidget(self.right)
-        split.setStretchFactor(1, 1)
-        split.setChildrenCollapsible(False)
-        split.setSizes([210, 1000])
-        box = QVBoxLayout(self)
-        box.setContentsMargins(16, 14, 16, 14)
-        box.addWidget(split)
+        self.divide(left, self.right, 210)
         theme.themes.changed.connect(self._dress)
         self._dress()
 

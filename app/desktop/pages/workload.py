@@ -17,7 +17,6 @@ from PySide6.QtWidgets import (
     QLabel,
     QProgressBar,
     QPushButton,
-    QSplitter,
     QStackedWidget,
     QTableWidget,
     QTableWidgetItem,
@@ -404,16 +403,7 @@ class WorkloadPage(Page):
         self.right = QStackedWidget()
         self.right.addWidget(self.pictures)
         self.right.addWidget(self.importer)
-        split = QSplitter(Qt.Orientation.Horizontal)
-        split.setHandleWidth(14)
-        split.addWidget(left)
-        split.addWidget(self.right)
-        split.setStretchFactor(1, 1)
-        split.setChildrenCollapsible(False)
-        split.setSizes([440, 860])
-        box = QVBoxLayout(self)
-        box.setContentsMargins(16, 14, 16, 14)
-        box.addWidget(split)
+        self.divide(left, self.right, 410)
 
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
