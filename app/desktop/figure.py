@@ -1,15 +1,18 @@
 """A number on a card."""
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtGui import QFont, QFontMetricsF, QPainter, QPaintEvent
 from PySide6.QtWidgets import QFrame, QLabel, QSizePolicy, QVBoxLayout
 
-from app.desktop import theme
+SMALLEST = 8.5
+"""Points of letters that make themselves small."""
 
-LARGE = 17
-"""Points of the large letters, as the style sheet has them."""
-WIDE = 128
-"""Points from which on the number is written large."""
+
+def label(text: str, role: str) -> QLabel:
+    """Words in a role of the style sheet: `title`, `heading`, `muted`, `small`, ..."""
+    made = QLabel(text)
+    made.setProperty("role", role)
+    return made
 
 
 class Elided(QLabel):
@@ -19,53 +22,63 @@ class Elided(QLabel):
         super().__init__(text)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
+    def shown_font(self) -> QFont:
+        """That its letters are drawn in."""
+        return self.font()
+
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         painter = QPainter(self)
+        painter.setFont(self.shown_font())
         area = self.contentsRect()
-        text = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, area.width())
+        text = painter.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, area.width())
         side = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
         self.style().drawItemText(painter, area, side, self.palette(), True, text, self.foregroundRole())
         painter.end()
 
 
-class Figure(QFrame):
-    """A number with its name above and a remark below."""
+class Fitted(Elided):
+    """A line with smaller letters where it has little room: half a number would be another number."""
 
-    def __init__(self, name: str) -> None:
+    def shown_font(self) -> QFont:
+        font = QFont(self.font())
+        wide = QFontMetricsF(font).horizontalAdvance(self.text())
+        room = self.contentsRect().width() - 2
+        if wide > room:
+            font.setPointSizeF(max(font.pointSizeF() * room / wide, SMALLEST))
+        return font
+
+
+class Figure(QFrame):
+    """A number with its name above and a remark below; one that is explained can be reached by Tab."""
+
+    def __init__(self, name: str, help: str = "") -> None:
         super().__init__()
         self.setProperty("role", "card")
+        self.setAccessibleName(name)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        if help:
+            self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.name = name
+        self._about = f"<b>{name}</b><br>" + (f"{help}<br>" if help else "")
         title = Elided(name)
         title.setProperty("role", "small")
-        self.value = Elided("-")
+        self.value = Fitted("-")
         self.value.setProperty("role", "value")
         self.remark = Elided(" ")
         self.remark.setProperty("role", "small")
         box = QVBoxLayout(self)
-        box.setContentsMargins(11, 9, 6, 9)
+        box.setContentsMargins(12, 7, 8, 7)
         box.setSpacing(1)
         for label in (title, self.value, self.remark):
             box.addWidget(label)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """Smaller letters where there is little room."""
-        super().resizeEvent(event)
-        self._fit()
-
-    def _fit(self) -> None:
-        room = self.width() - 20
-        large = QFontMetrics(theme.font(LARGE, bold=True)).horizontalAdvance(self.value.text())
-        role = "value" if self.width() >= WIDE and large <= room else "heading"
-        if self.value.property("role") != role:
-            self.value.setProperty("role", role)
-            self.value.style().unpolish(self.value)
-            self.value.style().polish(self.value)
+        self.tell("-")
 
     def tell(self, value: str, remark: str = "") -> None:
-        """What it is now."""
-        if value != self.value.text():
-            self.value.setText(value)
-            self._fit()
+        """What it is now; what stays the same costs nothing."""
+        if value == self.value.text() and (remark or " ") == self.remark.text() and self.toolTip():
+            return
+        self.value.setText(value)
         self.remark.setText(remark or " ")
-        self.setToolTip(f"{self.name}: {value} {remark}")
-        self.setAccessibleName(f"{self.name}: {value} {remark}")
+        told = ", ".join(part for part in (value, remark) if part)
+        self.setToolTip(self._about + told)
+        self.setAccessibleDescription(told)

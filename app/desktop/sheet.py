@@ -49,6 +49,12 @@ class Sheet(QTableWidget):
         self.setItem(row, column, item)
         return item
 
+    def head(self, column: int, text: str) -> None:
+        """Another name of a column."""
+        head = self.horizontalHeaderItem(column)
+        assert head is not None
+        head.setText(text)
+
     def explain(self, column: int, tip: str) -> None:
         """Say what a column has in it."""
         head = self.horizontalHeaderItem(column)

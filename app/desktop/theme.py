@@ -339,7 +339,7 @@ QStatusBar::item {{ border: none; }}
 QStatusBar QLabel {{ padding: 2px 8px; color: {muted}; }}
 QDockWidget {{ titlebar-close-icon: none; }}
 QTabBar::tab {{
-  padding: 7px 14px; border: none; border-bottom: 2px solid transparent; color: {muted}; background: transparent;
+  padding: 7px 12px; border: none; border-bottom: 2px solid transparent; color: {muted}; background: transparent;
 }}
 QTabBar::tab:selected {{ color: {text}; border-bottom: 2px solid {accent}; }}
 QTabBar::tab:focus {{ color: {accent}; }}

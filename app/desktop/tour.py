@@ -146,7 +146,7 @@ class Tour(QWidget):
         if session.state in ("starting", "running"):
             session.pause()
         if session.state != "ended":
-            self.window_.say("The run of the tour is paused, on the page Live; Space goes on with it.")
+            self.window_.say("The run of the tour is paused; Space goes on with it.")
         transport.speed.setCurrentIndex(self._speed)
 
     def choose(self) -> None:
@@ -319,8 +319,8 @@ def _stops(window: "MainWindow") -> list[Stop]:
             "Is the scenario right?",
             "The scenario is checked while you type. What is wrong is counted here and said beside its field, in the "
             "words of the command line.",
-            lambda: window.verdict,
-            "home",
+            lambda: window.status.verdict,
+            "live" if "live" in window.rail.buttons else "home",  # the tour ends where its run can be watched
         ),
         Stop(
             "Everything by name",

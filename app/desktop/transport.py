@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 
 from app.desktop import theme
 from app.desktop.actions import Action, Actions
+from app.desktop.figure import label
 from simcore.scenario import Scenario
 
 State = Literal["idle", "starting", "running", "paused", "ended", "failed"]
@@ -96,10 +97,17 @@ def speed_text(speed: float) -> str:
     return f"{speed:g}x" if speed else "max"
 
 
+def _digits(speed: float) -> str:
+    """Two of them: what a third says changes with every look."""
+    return f"{float(f'{speed:.2g}'):,g}"
+
+
 class Transport(QFrame):
     """The bar itself. It asks to begin where nothing runs yet: `begin_wanted`."""
 
     begin_wanted = Signal()
+    went_on = Signal()
+    """a paused run was told to run"""
 
     def __init__(self, session: Session, actions: Actions) -> None:
         super().__init__()
@@ -163,9 +171,9 @@ class Transport(QFrame):
         row.addWidget(self.speed)
         row.addWidget(self._button("run.faster"))
         row.addSpacing(10)
-        row.addWidget(self._muted("Pause at"))
+        row.addWidget(label("Pause at", "muted"))
         row.addWidget(self.stop)
-        row.addWidget(self._muted("s"))
+        row.addWidget(label("s", "muted"))
         row.addSpacing(8)
         row.addWidget(self.hint)
         row.addWidget(self.achieved, 1)
@@ -202,6 +210,7 @@ class Transport(QFrame):
                 self.session.pause()
             case "paused":
                 self.session.run()
+                self.went_on.emit()
             case "idle" | "ended" | "failed":
                 self.begin_wanted.emit()
             case _:
@@ -251,7 +260,7 @@ class Transport(QFrame):
         of = f" of {progress.requests:,}" if progress.requests else ""
         self.where.setText(f"<b>{progress.time:,.2f} s</b> &nbsp; step {progress.step:,}")
         still = "ended" if self.session.state == "ended" else "paused"
-        speed = f"{progress.speed:.3g}x, {progress.steps_per_second:,.0f} steps/s" if progress.speed else still
+        speed = f"{_digits(progress.speed)}x, {progress.steps_per_second:,.0f} steps/s" if progress.speed else still
         text = f"{speed}   {progress.done:,}{of} requests"
         room = max(self.achieved.width(), 60)
         self.achieved.setText(self.achieved.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room))
@@ -265,11 +274,6 @@ class Transport(QFrame):
         button.setDefaultAction(self.actions_[name])
         button.setAccessibleName(self.actions_[name].text())
         return button
-
-    def _muted(self, text: str) -> QLabel:
-        label = QLabel(text)
-        label.setProperty("role", "muted")
-        return label
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Escape gives the keys back to the page."""

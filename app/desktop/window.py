@@ -1,91 +1,44 @@
-"""The window: rail, transport, the stack of pages, inspector, status; and what can be done anywhere in it."""
+"""The window: rail, transport, the stack of pages, inspector, status; and what is opened and saved in it."""
 
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from PySide6.QtCore import QByteArray, QPoint, QSize, Qt, QTimer
-from PySide6.QtGui import QActionGroup, QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent
+from PySide6.QtCore import QByteArray, QPoint, Qt, QTimer
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from PySide6.QtWidgets import (
     QApplication,
-    QButtonGroup,
     QDockWidget,
     QFileDialog,
-    QFrame,
     QHBoxLayout,
-    QLabel,
     QMainWindow,
-    QMenu,
     QStackedWidget,
-    QStatusBar,
     QTabWidget,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from app.desktop import settings, theme
-from app.desktop.actions import MENUS, Action, Actions, menu_of, shown_keys, tooltip
-from app.desktop.dialogs import Command, Palette, Shortcuts, ask_to_save, complain
+from app.desktop.actions import Action, Actions, tooltip
+from app.desktop.dialogs import Palette, Shortcuts, ask_to_save, complain
 from app.desktop.document import Document, kind_of
 from app.desktop.forms import Form
+from app.desktop.menus import Menus, actions_of, commands_of
 from app.desktop.pages import PAGES, Entry
 from app.desktop.pages.base import Context, Page
-from app.desktop.reader import START, Reader, folder, pages
+from app.desktop.rail import About, Rail
+from app.desktop.reader import START, Reader, folder
+from app.desktop.status import Status
 from app.desktop.tasks import Tasks
 from app.desktop.transport import Session, Transport
 from simcore.errors import InputError
 from simcore.scenario import Scenario
 from simcore.scenario.load import parse_toml, read_text
-from simcore.scenario.presets import preset_names, read_preset
+from simcore.scenario.presets import read_preset
 
 STATUS_MS = 8000
 """How long a message stands in the status bar."""
-
-
-class Rail(QFrame):
-    """The pages, one below the other."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setProperty("role", "rail")
-        self.setAccessibleName("Pages")
-        self.buttons: dict[str, QToolButton] = {}
-        self.icons: dict[str, str] = {}
-        self._group = QButtonGroup(self)
-        self._box = QVBoxLayout(self)
-        self._box.setContentsMargins(6, 10, 6, 10)
-        self._box.setSpacing(4)
-        self._box.addStretch(1)
-        theme.themes.changed.connect(self.dress)
-
-    def add(self, name: str, text: str, icon: str, tip: str, run: Callable[[], object]) -> None:
-        """A page, below those that are there."""
-        button = QToolButton()
-        button.setText(text)
-        button.setToolTip(tip)
-        button.setAccessibleName(text)
-        button.setCheckable(True)
-        button.setIconSize(QSize(22, 22))
-        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
-        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        button.clicked.connect(lambda _checked=False: run())
-        self._group.addButton(button)
-        self._box.insertWidget(len(self.buttons), button)
-        self.buttons[name] = button
-        self.icons[name] = icon
-
-    def mark(self, name: str) -> None:
-        """The page that is shown."""
-        self.buttons[name].setChecked(True)
-        self.dress()
-
-    def dress(self) -> None:
-        """Icons in the colours of the theme."""
-        for name, button in self.buttons.items():
-            button.setIcon(theme.icon(self.icons[name], "accent" if button.isChecked() else "muted"))
 
 
 class MainWindow(QMainWindow):
@@ -105,15 +58,17 @@ class MainWindow(QMainWindow):
         self._own_actions: dict[str, list[str]] = {}
         self.form: Form | None = None
         self.reader: Reader | None = None
-        self._menus: dict[str, QMenu] = {}
         self._running: Scenario | None = None
         """what was last started"""
         self._other = False
         """another document was opened since"""
+        self._widths = (0, 0)
+        """of the window before the inspector was shown, and with it"""
 
         self.rail = Rail()
         self.stack = QStackedWidget()
-        self.about = self._make_about()
+        self.about = About()
+        self.about.followed.connect(self.read)
         right = QWidget()
         column = QVBoxLayout(right)
         column.setContentsMargins(0, 0, 0, 0)
@@ -122,6 +77,7 @@ class MainWindow(QMainWindow):
         if self.session is not None:
             self.transport = Transport(self.session, self.actions_)
             self.transport.begin_wanted.connect(self.begin)
+            self.transport.went_on.connect(self._watch)
             self.session.failed.connect(lambda sentence: complain(self, "The run has ended", sentence))
             column.addWidget(self.transport)
         column.addWidget(self.about)
@@ -134,20 +90,17 @@ class MainWindow(QMainWindow):
         row.addWidget(right, 1)
         self.setCentralWidget(middle)
         self._make_inspector()
-        self._make_status()
-        self._make_actions()
+        self.status = Status(self.document)
+        self.status.verdict.clicked.connect(lambda: self.show_problem() if self.document.problems else self.find_key())
+        self.setStatusBar(self.status)
+        self.actions_.add(*actions_of(self))
+        self._follow_undo()
         for name, entry in PAGES.items():
             self.add_page(name, entry)
-        self.actions_.changed.connect(self._menus_soon)
-        self._menu_timer = QTimer(self)
-        self._menu_timer.setSingleShot(True)
-        self._menu_timer.timeout.connect(self._make_menus)
-        self._make_menus()
+        self.menus = Menus(self)
         self.document.changed.connect(self._document_changed)
         self.document.renamed.connect(self._renamed)
         self.document.opened.connect(self._opened)
-        theme.themes.changed.connect(self._dress)
-        self._dress()
         self._document_changed()
         self._restore()
 
@@ -184,10 +137,9 @@ class MainWindow(QMainWindow):
         self.rail.mark(name)
         for own in self._own_actions.get(name, ()):
             self.actions_.enable(own, True)
-        self._tell_about()
+        self.about.tell(page)
         wanted = settings.flag(f"inspector/{name}", page.inspector)
-        self.dock.setVisible(wanted)
-        self._inspector_shown(wanted)
+        self._show_inspector(wanted)
         page.enter()
         page.setFocus(Qt.FocusReason.OtherFocusReason)
         return page
@@ -203,42 +155,6 @@ class MainWindow(QMainWindow):
             self.actions_.add(*own)
             self._own_actions[name] = [action.id for action in own]
         return self.pages[name]
-
-    # What am I looking at
-
-    def _make_about(self) -> QFrame:
-        strip = QFrame()
-        strip.setProperty("role", "strip")
-        self._about_text = QLabel()
-        self._about_text.setWordWrap(True)
-        self._about_text.setProperty("role", "muted")
-        self._about_text.linkActivated.connect(self.read)
-        self._about_sign = QLabel()
-        self._about_close = QToolButton()
-        self._about_close.setAutoRaise(True)
-        self._about_close.setToolTip("Do not show this again; F1 brings it back")
-        self._about_close.setAccessibleName("Close the explanation of this page")
-        self._about_close.clicked.connect(lambda: self._show_about(False))
-        row = QHBoxLayout(strip)
-        row.setContentsMargins(14, 6, 8, 6)
-        row.setSpacing(10)
-        row.addWidget(self._about_sign)
-        row.addWidget(self._about_text, 1)
-        row.addWidget(self._about_close)
-        return strip
-
-    def _tell_about(self) -> None:
-        page = self.shown
-        assert page is not None
-        more = f" <a href='{page.guide}'>More</a>" if page.guide in pages() else ""
-        self._about_text.clear()  # the same text again would keep its link in the colour of another theme
-        self._about_text.setText(page.about + more)
-        self.about.setVisible(settings.flag(f"about/{page.id}", True))
-
-    def _show_about(self, on: bool) -> None:
-        if self.shown is not None:
-            settings.set_flag(f"about/{self.shown.id}", on)
-            self._tell_about()
 
     # Inspector
 
@@ -261,7 +177,7 @@ class MainWindow(QMainWindow):
 
     def inspect(self, widget: QWidget) -> None:
         """Show a tab of the inspector."""
-        self._toggle_inspector(True)
+        self.toggle_inspector(True)
         self.inspector.setCurrentWidget(widget)
 
     def show_key(self, key: str) -> None:
@@ -270,24 +186,36 @@ class MainWindow(QMainWindow):
             page = self.show_page("workload")
             form = getattr(page, "form", None)
         else:
-            self._toggle_inspector(True)
+            self.toggle_inspector(True)
             self.inspector.setCurrentWidget(self._scenario_tab)
             form = self.form
         if isinstance(form, Form):
             form.show_key(key)
 
-    def _toggle_inspector(self, on: bool | None = None) -> None:
+    def toggle_inspector(self, on: bool | None = None) -> None:
+        """Show it, or hide it; None: the other of both."""
         on = self.dock.isHidden() if on is None else on
         focus = QApplication.focusWidget()
         inside = focus is not None and self.dock.isAncestorOf(focus)
-        self.dock.setVisible(on)
+        self._show_inspector(on)
         if not on and inside and self.shown is not None:
             self.shown.setFocus(Qt.FocusReason.OtherFocusReason)  # else a button of the bar gets it, and the next Space
-        self._inspector_shown(on)
         if self.shown is not None:
             settings.set_flag(f"inspector/{self.shown.id}", on)
 
-    def _inspector_shown(self, on: bool) -> None:
+    def _show_inspector(self, on: bool) -> None:
+        """A window that has to grow for it is as wide as before when it goes."""
+        before, grown = self._widths
+        if on and self.dock.isHidden():
+            before = self.width()
+            self.dock.show()
+            self._widths = before, max(before, self.minimumSizeHint().width())
+        elif not on and not self.dock.isHidden():
+            self.dock.hide()
+            if before < self.width() <= grown:  # else the person has made it wider
+                if (layout := self.layout()) is not None:
+                    layout.activate()  # so that its room is free
+                self.resize(before, self.height())
         self.actions_["view.inspector"].setChecked(on)
         layout = self._scenario_tab.layout()
         if on and self.form is None and layout is not None:
@@ -296,72 +224,9 @@ class MainWindow(QMainWindow):
             self.form.show()
             self.resizeDocks([self.dock], [self.inspector.minimumWidth()], Qt.Orientation.Horizontal)
 
-    # Actions and menus
+    # What can be done anywhere
 
-    def _make_actions(self) -> None:
-        self.actions_.add(
-            Action("file.new", "New", lambda: self.new("default"), ("Ctrl+N",), "The default scenario.", "new"),
-            Action("file.open", "Open", self.ask_to_open, ("Ctrl+O",), "A scenario or a trace.", "open"),
-            Action(
-                "file.open-folder",
-                "Open results",
-                self.ask_for_folder,
-                ("Ctrl+Shift+O",),
-                "A folder of results, or of a trace.",
-                "folder",
-            ),
-            Action("file.save", "Save", self.save, ("Ctrl+S",), "Write the scenario to its file.", "save"),
-            Action("file.save-as", "Save as", self.save_as, ("Ctrl+Shift+S",), "Write it to another file."),
-            Action("file.quit", "Quit", self.close, ("Ctrl+Q",), "Close the window; every run ends."),
-            Action("edit.undo", "Undo", self.document.undo.undo, ("Ctrl+Z",), "Take back the last edit.", "undo"),
-            Action("edit.redo", "Redo", self.document.undo.redo, ("Ctrl+Shift+Z", "Ctrl+Y"), "Do it again.", "redo"),
-            Action("edit.find", "Find a key", self.find_key, ("Ctrl+F",), "In the scenario.", "search"),
-            Action(
-                "view.inspector",
-                "Inspector",
-                self._toggle_inspector,
-                ("Ctrl+I",),
-                "The scenario's form, and what is chosen, on the right.",
-                "inspector",
-                checkable=True,
-            ),
-            *(
-                Action(
-                    f"view.theme-{name}",
-                    f"Theme: {text}",
-                    partial(self.use_theme, name),
-                    (),
-                    f"{text} colours.",
-                    checkable=True,
-                )
-                for name, text in _THEMES.items()
-            ),
-            Action(
-                "view.next-theme",
-                "Next theme",
-                self._next_theme,
-                ("Ctrl+Shift+T",),
-                "Dark, light, high contrast.",
-                "theme",
-            ),
-            Action("view.full", "Full screen", self._full, ("F11",), "Only this window."),
-            Action(
-                "help.palette", "Command palette", self.palette_, ("Ctrl+Shift+P", "Ctrl+K"), "Do anything.", "search"
-            ),
-            Action("help.keys", "Keyboard shortcuts", self.shortcuts, ("?",), "All keys.", "keyboard"),
-            Action(
-                "help.about-page",
-                "What am I looking at",
-                lambda: self._show_about(self.about.isHidden()),
-                ("F1",),
-                "Two sentences on this page.",
-                "help",
-            ),
-            Action(
-                "help.read", "Documentation", self.read, ("Shift+F1",), "The ideas, and all that can be done.", "open"
-            ),
-            Action("help.tour", "Tour", self.tour, (), "The window in a minute.", "tour"),
-        )
+    def _follow_undo(self) -> None:
         undo = self.document.undo
         undo.canUndoChanged.connect(self.actions_["edit.undo"].setEnabled)
         undo.canRedoChanged.connect(self.actions_["edit.redo"].setEnabled)
@@ -370,76 +235,9 @@ class MainWindow(QMainWindow):
         undo.undoTextChanged.connect(lambda text: self.actions_["edit.undo"].setText(f"Undo {text}".strip()))
         undo.redoTextChanged.connect(lambda text: self.actions_["edit.redo"].setText(f"Redo {text}".strip()))
 
-    def _menus_soon(self) -> None:
-        self._menu_timer.start(0)
-
-    def _make_menus(self) -> None:
-        bar = self.menuBar()
-        bar.clear()
-        for menu in self._menus.values():
-            menu.deleteLater()
-        menus = self._menus = {}
-        for action, made in self.actions_:
-            name = menu_of(action)
-            if name not in MENUS:
-                continue
-            if name not in menus:
-                menus[name] = QMenu(f"&{MENUS[name]}", bar)
-                bar.addMenu(menus[name])
-            if action.id == "file.save":
-                self._recent_menu = QMenu("Open recent", menus[name])
-                menus[name].addMenu(self._recent_menu)
-                self._recent_menu.aboutToShow.connect(self._fill_recent)
-                presets = QMenu("New from preset", menus[name])
-                presets.setToolTipsVisible(True)
-                menus[name].addMenu(presets)
-                for preset in preset_names("scenarios"):
-                    about = read_preset("scenarios", preset)["description"]
-                    presets.addAction(preset, partial(self.new, preset)).setToolTip(about)
-                menus[name].addSeparator()
-            if action.id in ("file.quit", "edit.find", "view.theme-system", "view.next-theme", "help.about-page"):
-                menus[name].addSeparator()
-            menus[name].addAction(made)
-        group = QActionGroup(bar)
-        for name in _THEMES:
-            group.addAction(self.actions_[f"view.theme-{name}"])
-        self.actions_[f"view.theme-{theme.themes.choice}"].setChecked(True)
-
-    def _fill_recent(self) -> None:
-        self._recent_menu.clear()
-        for path in settings.recent():
-            self._recent_menu.addAction(_short(path), partial(self.open_path, path))
-        if self._recent_menu.isEmpty():
-            self._recent_menu.addAction("Nothing yet").setEnabled(False)
-        else:
-            self._recent_menu.addSeparator()
-            self._recent_menu.addAction("Clear the list", settings.forget_recent)
-
-    def commands(self) -> list[Command]:
-        """All that the palette offers."""
-        found = [
-            Command(
-                f"{MENUS[menu_of(action)]}: {made.text()}" if menu_of(action) in MENUS else made.text(),
-                made.trigger,
-                shown_keys(action),
-                action.help,
-            )
-            for action, made in self.actions_
-            if made.isEnabled() and action.id != "help.palette"
-        ]
-        for preset in preset_names("scenarios"):
-            about = str(read_preset("scenarios", preset)["description"])
-            found.append(Command(f"New: {preset}", partial(self.new, preset), "preset", about))
-        found += [Command(f"Read: {title}", partial(self.read, name), "page") for name, title in pages().items()]
-        return found + [
-            Command(info.path, partial(self.show_key, info.path), "key", info.help)
-            for info in self.document.infos()
-            if info.type != "table"
-        ]
-
     def palette_(self) -> None:
         """Open the command palette."""
-        palette = Palette(self, self.commands())
+        palette = Palette(self, commands_of(self))
         palette.move(self.mapToGlobal(QPoint((self.width() - palette.width()) // 2, 72)))
         palette.box.setFocus()
         palette.finished.connect(lambda _code: QTimer.singleShot(0, palette, lambda: _run_chosen(palette)))
@@ -474,7 +272,7 @@ class MainWindow(QMainWindow):
         """Into the search field of the form that is shown, or of the inspector's."""
         form = getattr(self.shown, "form", None)
         if not isinstance(form, Form):
-            self._toggle_inspector(True)
+            self.toggle_inspector(True)
             self.inspector.setCurrentWidget(self._scenario_tab)
             form = self.form
         if form is not None:
@@ -589,6 +387,11 @@ class MainWindow(QMainWindow):
         self.session.start(self.document.scenario)
         self._compare()
 
+    def _watch(self) -> None:
+        """A run goes on: Home has nothing to see of it."""
+        if self.shown is not None and self.shown.id == "home":
+            self.show_page("live")
+
     def _opened(self) -> None:
         """Another scenario is here: the run of the one before pauses, and Run begins anew."""
         if self.session is not None and self._running is not None:
@@ -613,48 +416,14 @@ class MainWindow(QMainWindow):
 
     def say(self, text: str) -> None:
         """Into the status bar, for some seconds."""
-        self.statusBar().showMessage(text, STATUS_MS)
+        self.status.showMessage(text, STATUS_MS)
 
     def _folder(self) -> Path:
         return self.document.path.parent if self.document.path else Path.cwd()
 
-    # Status
-
-    def _make_status(self) -> None:
-        bar = QStatusBar()
-        bar.setSizeGripEnabled(False)
-        self.setStatusBar(bar)
-        self.verdict = QToolButton()
-        self.verdict.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.verdict.setIconSize(QSize(14, 14))
-        self.verdict.setAccessibleName("Whether the scenario is right")
-        self.verdict.clicked.connect(lambda: self.show_problem() if self.document.problems else self.find_key())
-        self.pool = QLabel()
-        self.pool.setAccessibleName("Pool")
-        self.seed = QLabel()
-        self.seed.setAccessibleName("Seed")
-        for widget in (self.pool, self.seed, self.verdict):
-            bar.addPermanentWidget(widget)
-
     def _document_changed(self) -> None:
-        document = self.document
-        count = len(document.problems)
-        self.verdict.setText("Scenario is good" if not count else f"{count} problem{'s' if count > 1 else ''}")
-        self.verdict.setToolTip("\n".join(document.problems.values()) or "It can be run.")
-        self.seed.setText(f"seed {document.value('seed')}")
-        self.pool.setText(self._pool_text())
-        self._dress()
+        self.status.tell()
         self._compare()
-
-    def _pool_text(self) -> str:
-        from simcore.geometry import pool_size
-
-        scenario = self.document.scenario
-        if scenario is None or self.document.problems:
-            return ""
-        with suppress(InputError):
-            return f"{pool_size(scenario).blocks:,} blocks of {scenario.memory.block_size} tokens"
-        return ""
 
     def _renamed(self) -> None:
         document = self.document
@@ -670,19 +439,13 @@ class MainWindow(QMainWindow):
         settings.settings().setValue("theme", theme.themes.choice)
         self.actions_[f"view.theme-{theme.themes.choice}"].setChecked(True)
 
-    def _next_theme(self) -> None:
+    def next_theme(self) -> None:
+        """Dark, light, high contrast."""
         names = list(theme.THEMES)
         self.use_theme(names[(names.index(theme.current().name) + 1) % len(names)])
 
-    def _dress(self) -> None:
-        if self.shown is not None:
-            self._tell_about()
-        self._about_sign.setPixmap(theme.pixmap("help", 18, theme.current().accent, self.devicePixelRatioF()))
-        self._about_close.setIcon(theme.icon("close", "muted"))
-        wrong = bool(self.document.problems)
-        self.verdict.setIcon(theme.icon("wrong" if wrong else "good", "bad" if wrong else "good"))
-
-    def _full(self) -> None:
+    def full_screen(self) -> None:
+        """Only this window, or no longer."""
         self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
 
     # The window itself
@@ -703,7 +466,7 @@ class MainWindow(QMainWindow):
 
     def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:  # noqa: N802
         """They went away again."""
-        self.statusBar().clearMessage()
+        self.status.clearMessage()
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
         """Open the first file that was dropped."""
@@ -750,20 +513,9 @@ class MainWindow(QMainWindow):
         event.accept()
 
 
-_THEMES = {"system": "System", "dark": "Dark", "light": "Light", "contrast": "High contrast"}
-
-
 def _run_chosen(palette: Palette) -> None:
     """After it has closed, so that dialogs and focus are the window's."""
     chosen = palette.chosen
     palette.deleteLater()
     if chosen is not None:
         chosen.run()
-
-
-def _short(path: Path) -> str:
-    """A path as a menu has room for it."""
-    text = str(path)
-    with suppress(ValueError, RuntimeError):  # the second where nobody knows a home
-        text = f"~/{path.relative_to(Path.home())}"
-    return text if len(text) <= 60 else f"... {text[-56:]}"

@@ -10,27 +10,20 @@ on it takes milliseconds, whichever way one goes. The same holds for a run that 
 
 import math
 import mmap
-import os
-import weakref
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from app.jobs.columns import ENTRIES, KNOWN, PLACES, STEP_TYPES, Numbers, open_table
+from app.jobs.frames import Cells, Frames
+from app.jobs.told import Alive, BlockEntry, Facts, Moment, Sequences, State, Status
 from simcore.record.files import ColumnFiles
-from simcore.record.journal import ENTRY_TYPES, NOBODY, Event
-from simcore.record.recorder import STEP_COLUMNS
-from simcore.record.sequences import EVENT_TYPES, MARK_COLUMNS
-from simcore.record.sequences import Kind as Kind  # part of what a history tells
+from simcore.record.journal import NOBODY, Event
+from simcore.record.sequences import EVENT_TYPES, Kind
 from simcore.ticks import TICKS_PER_SECOND
-
-Numbers = NDArray[Any]
 
 KEYFRAME = 1 << 16
 """Entries between two states that are kept; more for a pool of more blocks."""
@@ -38,17 +31,6 @@ ALIVE_EVERY = 1 << 14
 """Events between two lists of who has not ended; more where these are long."""
 JUMPS = {"eviction": "evictions", "preemption": "preemptions", "hit": "hit_tokens"}
 """What can be jumped to, and the column of the steps that tells of it."""
-
-
-class Status(IntEnum):
-    """How a sequence is."""
-
-    WAITING = 0
-    PREFILL = 1
-    DECODE = 2
-    PREEMPTED = 3
-    ENDED = 4
-    REFUSED = 5
 
 
 _STATUS_OF = np.array(
@@ -67,272 +49,6 @@ _STATUS_OF = np.array(
 """By the kind of a sequence's last event."""
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What has to be known of a run besides what happens in it."""
-
-    name: str
-    blocks: int
-    """of the pool, the null block included"""
-    block_size: int
-    tables: int
-    """block tables of a sequence: one, or one a group of layers"""
-    prefix_caching: bool
-    allocator: str
-    requests: int
-    ids: tuple[str, ...] | None
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    queue: str
-    tiers: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, simulation: Any) -> Self:
-        """Those of a `simcore.Simulation`."""
-        scenario, workload = simulation.scenario, simulation.workload
-        memory = simulation.scheduler.memory
-        return cls(
-            name=scenario.name,
-            blocks=memory.blocks,
-            block_size=memory.block_size,
-            tables=memory.tables,
-            prefix_caching=scenario.memory.prefix_caching,
-            allocator=scenario.memory.allocator.model_dump()["policy"],
-            requests=len(workload),
-            ids=None if workload.ids is None else tuple(workload.ids),
-            max_num_seqs=scenario.scheduler.max_num_seqs,
-            max_num_batched_tokens=scenario.scheduler.max_num_batched_tokens,
-            queue=scenario.scheduler.model_dump()["policy"]["policy"],
-            tiers=tuple(tier.name for tier in scenario.memory.tiers),
-        )
-
-    def id_of(self, row: int) -> str:
-        """The name of a request."""
-        return f"r{row}" if self.ids is None else self.ids[row]
-
-    @property
-    def limits(self) -> str | None:
-        """What cannot be shown of this run, in a sentence."""
-        if self.tables > 1:
-            return (
-                f"Each sequence has {self.tables} block tables, one a group of layers: how full a block is "
-                "is shown for cached blocks alone, and others count as full."
-            )
-        return None
-
-
-class Columns:
-    """Columns that grow at their ends.
-
-    Growing copies, and millions of rows take a while: there is much room from the start, which costs nothing until it
-    is written to, and no two columns are full at the same time, so that nobody waits for more than one of them.
-    """
-
-    def __init__(self, types: Mapping[str, type], room: int = 1 << 16) -> None:
-        rooms = np.linspace(room, 2 * room, len(types), endpoint=False).astype(int).tolist()
-        self._arrays: dict[str, Numbers] = {
-            name: np.empty(room, kind) for room, (name, kind) in zip(rooms, types.items(), strict=True)
-        }
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._arrays)
-
-    def __getitem__(self, name: str) -> Numbers:
-        """All of a column."""
-        return self._arrays[name][: self._length]
-
-    def append(self, columns: Mapping[str, Numbers]) -> None:
-        """Rows more, of each column."""
-        more = len(next(iter(columns.values())))
-        needed = self._length + more
-        for name, array in self._arrays.items():
-            if needed > len(array):
-                larger = np.empty(max(2 * len(array), needed), array.dtype)
-                larger[: self._length] = array[: self._length]
-                self._arrays[name] = array = larger
-            array[self._length : needed] = columns[name]
-        self._length = needed
-
-
-ENTRIES = {name: kind for name, kind in ENTRY_TYPES.items() if name != "t"}  # the steps tell when
-_PLACES: dict[str, type] = {"place": np.int32}
-_KNOWN: dict[str, type] = dict.fromkeys(("event", "at", "took"), np.int64)
-STEP_TYPES: dict[str, type] = dict.fromkeys((*STEP_COLUMNS, *MARK_COLUMNS), np.int64)
-
-
-Table = Columns | ColumnFiles
-
-
-class _Cells:
-    """A state of all blocks that can be moved on along the journal."""
-
-    __slots__ = ("holders", "key", "origin", "place", "refs", "taker", "touched")
-
-    def __init__(self, blocks: int) -> None:
-        self.refs = np.zeros(blocks, np.int32)
-        self.key = np.zeros(blocks, np.int64)
-        self.holders = np.zeros(blocks, np.int64)
-        """the sum of the numbers of all sequences that hold a block: of a single one, that one"""
-        self.taker = np.full(blocks, NOBODY, np.int32)
-        self.place = np.zeros(blocks, np.int32)
-        self.touched = np.full(blocks, -1, np.int32)
-        self.origin = np.zeros(blocks, np.int8)
-
-    def to_bytes(self) -> bytes:
-        return b"".join(getattr(self, name).tobytes() for name in self.__slots__)
-
-    @classmethod
-    def from_bytes(cls, content: bytes, blocks: int) -> "_Cells":
-        cells, place = cls(blocks), 0
-        for name in cls.__slots__:
-            own = getattr(cells, name)
-            own[:] = np.frombuffer(content, own.dtype, blocks, place)
-            place += own.nbytes
-        return cells
-
-    def play(self, entries: Table, places: Table, first: int, end: int) -> None:
-        """What the entries from `first` to before `end` change."""
-        block, event, sequence, key, refs, other, step = (
-            entries[name][first:end] for name in ("block", "event", "sequence", "key", "refs", "other", "step")
-        )
-        place = places["place"][first:end]
-        self.refs[block] = refs
-        self.touched[block] = step
-        names = event != Event.SWAP_OUT
-        self.key[block[names]] = np.where(event == Event.EVICT, 0, key)[names]
-        taken = (event == Event.ALLOCATE) | (event == Event.HIT)
-        placed = taken | (event == Event.PRUNE)
-        self.taker[block[placed]] = sequence[placed]
-        self.place[block[placed]] = place[placed]
-        freed = event == Event.FREE
-        np.add.at(self.holders, block[taken], sequence[taken])
-        np.subtract.at(self.holders, block[freed], sequence[freed])
-        came = (event == Event.ALLOCATE) | (event == Event.SWAP_IN)
-        self.origin[block[came]] = np.where(event == Event.SWAP_IN, np.minimum(other, 100), 0)[came]
-
-
-class _Frames:
-    """States that are kept, one every so many entries: in a file where there is a folder."""
-
-    def __init__(self, blocks: int, spacing: int, folder: Path | None) -> None:
-        self.spacing = spacing
-        self._blocks = blocks
-        self._kept = 0
-        self._path = None if folder is None else folder / "frames"
-        self._memory: list[bytes] = []
-        self._open(os.O_RDWR | os.O_CREAT | os.O_APPEND)
-
-    def _open(self, flags: int) -> None:
-        self._file = None
-        if self._path is not None:
-            self._file = os.open(self._path, flags | getattr(os, "O_BINARY", 0), 0o600)
-            weakref.finalize(self, os.close, self._file)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_file": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._open(os.O_RDONLY)
-
-    @property
-    def end(self) -> int:
-        """The entries that the last one has seen."""
-        return self._kept * self.spacing
-
-    def keep(self, cells: _Cells) -> None:
-        """The state after `spacing` entries more."""
-        content = cells.to_bytes()
-        if self._file is None:
-            self._memory.append(content)
-        else:
-            left = memoryview(content)
-            while left:
-                left = left[os.write(self._file, left) :]
-        self._kept += 1
-
-    def before(self, end: int) -> tuple[int, _Cells]:
-        """The last one that has seen no more than so many entries, which may be changed; and how many it has seen."""
-        number = min(end // self.spacing, self._kept)
-        if not number:
-            return 0, _Cells(self._blocks)
-        if self._file is None:
-            content = self._memory[number - 1]
-        else:
-            size = len(_Cells(self._blocks).to_bytes())
-            os.lseek(self._file, (number - 1) * size, os.SEEK_SET)
-            content = os.read(self._file, size)
-        return number * self.spacing, _Cells.from_bytes(content, self._blocks)
-
-
-@dataclass(frozen=True)
-class State:
-    """Every block while a step ran. Columns of [blocks]; the null block is number 0."""
-
-    step: int
-    refs: Numbers
-    """sequences that hold it"""
-    key: Numbers
-    """of its content; 0: it is not in the prefix cache"""
-    owner: Numbers
-    """a sequence that holds it; of several, the one that came last. NOBODY where nobody holds it"""
-    place: Numbers
-    """which entry of its owner's block table it is, or was of its last one's"""
-    filled: Numbers
-    """tokens in it"""
-    touched: Numbers
-    """the step in which something last happened to it; -1: it was never used"""
-    origin: Numbers
-    """the tier that its content was fetched from, from 1; 0: it was computed"""
-
-
-class Sequences(NamedTuple):
-    """Every sequence while a step ran. Columns of [sequences]."""
-
-    status: Numbers
-    row: Numbers
-    tokens: Numbers
-    """computed, once the step is done; of who does not run, 0"""
-
-
-class _Alive(NamedTuple):
-    """Who had not ended after so many events. What is told of all others needs no more than their number."""
-
-    events: int
-    known: int
-    """sequences so far"""
-    sequence: Numbers
-    number: Numbers
-    """of its last event"""
-
-
-class BlockEntry(NamedTuple):
-    """One thing that happened to a block."""
-
-    step: int
-    event: Event
-    sequence: int
-    key: int
-    refs: int
-    other: int
-
-
-class Moment(NamedTuple):
-    """One thing that happened to a request."""
-
-    step: int
-    seconds: float
-    kind: Kind
-    sequence: int
-    tokens: int
-    end: int
-
-
 class History:
     """A run so far. It is told in tables that are given, or in files that another process writes.
 
@@ -343,16 +59,16 @@ class History:
         """Without a `folder` all is kept in memory; with `write` its files are written here. Raises OSError."""
         self.facts = facts
         self._folder = folder
-        self.steps = _table(folder, "steps", STEP_TYPES, write=write)
+        self.steps = open_table(folder, "steps", STEP_TYPES, write=write)
         """a row a step: `STEP_COLUMNS`, times in ticks; evictions are those so far"""
-        self.entries = _table(folder, "entries", ENTRIES, write=write)
-        self.events = _table(folder, "events", EVENT_TYPES, write=write)
-        self._place = _table(folder, "places", _PLACES)
-        self._tail = _Cells(facts.blocks)
-        self._frames = _Frames(facts.blocks, max(KEYFRAME, 4 * facts.blocks), folder)
+        self.entries = open_table(folder, "entries", ENTRIES, write=write)
+        self.events = open_table(folder, "events", EVENT_TYPES, write=write)
+        self._place = open_table(folder, "places", PLACES)
+        self._tail = Cells(facts.blocks)
+        self._frames = Frames(facts.blocks, max(KEYFRAME, 4 * facts.blocks), folder)
         self._noted = 0  # events that have been looked at
-        self._alive = [_Alive(0, 0, np.empty(0, np.int64), np.empty(0, np.int64))]  # every so many events
-        self._known = {name: _table(folder, name, _KNOWN) for name in ("queue", "ttft", "e2e", "refused")}
+        self._alive = [Alive(0, 0, np.empty(0, np.int64), np.empty(0, np.int64))]  # every so many events
+        self._known = {name: open_table(folder, name, KNOWN) for name in ("queue", "ttft", "e2e", "refused")}
         self._came = np.full(1024, -1, np.int64)  # when each request arrived, by its row; -1: it has not
         self._came_as = np.zeros(1024, np.int64)  # and the number of that event
         self._begun = np.full(1024, -1, np.int32)  # the steps in which it was first admitted
@@ -361,7 +77,7 @@ class History:
         self._ends = np.zeros(1024, np.int32)  # and the length at which it ends
         self._prompts = np.zeros(1024, np.int32)
         self._rows = np.full(1024, -1, np.int32)
-        self._jumps = {kind: _table(folder, kind, {"step": np.int64}) for kind in JUMPS}
+        self._jumps = {kind: open_table(folder, kind, {"step": np.int64}) for kind in JUMPS}
         self._searched = 0  # steps in which something to jump to was looked for
 
     def __len__(self) -> int:
@@ -451,9 +167,9 @@ class History:
                 return
             last = self._alive_at(end)
             lives = kind[last.number] != Kind.END
-            self._alive.append(_Alive(end, last.known, last.sequence[lives], last.number[lives]))
+            self._alive.append(Alive(end, last.known, last.sequence[lives], last.number[lives]))
 
-    def _alive_at(self, end: int) -> _Alive:
+    def _alive_at(self, end: int) -> Alive:
         """After so many events: who has not ended, or only lately."""
         frame = self._alive[bisect_right(self._alive, end, key=lambda each: each.events) - 1]
         new = self.events["sequence"][frame.events : end]
@@ -462,7 +178,7 @@ class History:
         number = np.concatenate([frame.number, frame.events + numbers])[::-1]
         sequence, last = np.unique(sequence, return_index=True)
         count = max(frame.known, int(sequence[-1]) + 1 if len(sequence) else 0)
-        return _Alive(end, count, sequence.astype(np.int64), number[last])
+        return Alive(end, count, sequence.astype(np.int64), number[last])
 
     def _note_entries(self, first: int) -> None:
         event, sequence, other = (self.entries[name][first:] for name in ("event", "sequence", "other"))
@@ -558,7 +274,7 @@ class History:
             cells.play(self.entries, self._place, first, end)
         return self._state(step, cells)
 
-    def _state(self, step: int, cells: _Cells) -> State:
+    def _state(self, step: int, cells: Cells) -> State:
         size = self.facts.block_size
         refs, key = cells.refs.copy(), cells.key.copy()
         held = refs > 0
@@ -739,8 +455,3 @@ def _first(wanted: Numbers, row: Numbers, step: Numbers, seen: Numbers) -> Numbe
     places = places[np.sort(once)]
     seen[row[places]] = step[places]
     return places
-
-
-def _table(folder: Path | None, name: str, types: Mapping[str, type], *, write: bool = True) -> Table:
-    """In files, which others write unless this does, or in memory."""
-    return Columns(types) if folder is None else ColumnFiles(folder, name, types, write=write)

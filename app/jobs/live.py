@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.jobs.brought import bring
-from app.jobs.history import Facts, History
+from app.jobs.history import History
 from app.jobs.snapshots import Board, Snapshot
 from app.jobs.spool import BOARD, make_folder
+from app.jobs.told import Facts
 from simcore.errors import InputError
 from simcore.record.results import Results
 from simcore.scenario import Scenario

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app.jobs.history import ENTRIES, STEP_TYPES, Facts, History, Numbers
+from app.jobs.columns import ENTRIES, STEP_TYPES, Numbers
+from app.jobs.history import History
+from app.jobs.told import Facts
 from simcore.errors import InputError
 from simcore.record.journal import NOBODY, Event
 from simcore.record.recorder import STEP_COLUMNS

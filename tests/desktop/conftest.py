@@ -18,12 +18,26 @@ from app.desktop.transport import Progress, Session, State
 from app.desktop.window import MainWindow
 from simcore.scenario import Scenario
 
+WAIT_MS = 120_000
+"""A process has to begin, on a machine that does other things too."""
 OFFSCREEN = "This plugin does not support"
 """What Qt's offscreen platform says of itself."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("qt_log_ignore", OFFSCREEN)
+
+
+class PatientBot(QtBot):
+    """It waits as long as a slow machine needs, unless it is told otherwise."""
+
+    def waitUntil(self, callback: Callable[[], object], *, timeout: int = WAIT_MS) -> None:  # noqa: N802
+        super().waitUntil(callback, timeout=timeout)
+
+
+@pytest.fixture
+def qtbot(qapp: QApplication, request: pytest.FixtureRequest) -> PatientBot:
+    return PatientBot(request)
 
 
 class RecordedSession(Session):

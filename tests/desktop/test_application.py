@@ -45,7 +45,7 @@ def test_a_policy_that_is_none_is_a_sentence(tmp_path: Path, capsys: pytest.Capt
 def test_without_a_screen_it_says_so() -> None:
     environment = {key: value for key, value in os.environ.items() if key not in _SCREENS}
     command = [sys.executable, "main.py", "desktop"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     assert "no screen" in done.stderr
     assert "Traceback" not in done.stderr

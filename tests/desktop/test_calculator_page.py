@@ -85,6 +85,6 @@ def test_an_engine_follows_the_line(page: Calculator, qtbot: QtBot) -> None:
     page.tokens.put(48)
     settle(page, qtbot)
     page.theory.click()
-    qtbot.waitUntil(lambda: page.task is None, timeout=120_000)
+    qtbot.waitUntil(lambda: page.task is None)
     assert len(page.live_held.y) > 10
     assert page.live_held.y.tolist() == page.live_theory.y.tolist()

@@ -6,11 +6,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from PySide6.QtCore import QPoint, Qt
-from PySide6.QtGui import QGuiApplication, QImage
+from PySide6.QtGui import QFontMetricsF, QGuiApplication, QImage, QPainter
 from pytestqt.qtbot import QtBot
 
 from app.desktop import theme
 from app.desktop.charts import EXPORT_SCALE, Chart, number
+from app.desktop.figure import Figure
 from simcore.errors import InputError
 
 
@@ -95,6 +96,46 @@ def test_what_is_never_negative_stands_on_zero(chart: Chart) -> None:
     assert chart.plot.getViewBox().state["limits"]["yLimits"][0] != 0
 
 
+def test_ticks_have_thousands_apart_their_unit_and_zero(chart: Chart, qtbot: QtBot) -> None:
+    axis = chart.axes["left"]
+    assert axis.tickStrings([0.0, 5000.0, 10000.0], 1.0, 5000.0) == ["0", "5,000", "10,000"]
+    assert axis.tickStrings([0.0, 0.5], 1.0, 0.5) == ["0.0", "0.5"]
+    axis.suffix = " s"
+    assert axis.tickStrings([5.0], 1.0, 5.0) == ["5 s"]
+    chart.line("a", fill=True).set([0, 1], [0, 6000])
+    qtbot.waitUntil(lambda: chart.plot.getViewBox().viewRange()[1][1] > 6000)
+    painted = QImage(chart.size(), QImage.Format.Format_RGB32)
+    painter = QPainter(painted)
+    *_, texts = axis.generateDrawSpecs(painter)
+    painter.end()
+    assert texts[0][2] == "0 s"
+
+
+def test_the_legend_has_the_signs_of_the_points(chart: Chart) -> None:
+    for name in "abc":
+        chart.scatter(name).set([1], [1])
+    assert [swatch for *_, swatch, _ in chart.key.entries()] == ["o", "s", "t"]
+
+
+def test_only_short_lines_are_thick(chart: Chart) -> None:
+    line = chart.line("a")
+    for count, width in ((5, 2), (5000, 1), (5, 2)):
+        line.set(np.arange(count), np.arange(count))
+        assert line.item.opts["pen"].width() == width
+
+
+@pytest.mark.parametrize("width", [75, 300])
+def test_a_number_is_never_cut(width: int, qtbot: QtBot) -> None:
+    figure = Figure("Reserved", "What is kept.")
+    qtbot.addWidget(figure)
+    figure.tell("64.00 MiB", "1 x 2,048 tokens")
+    figure.resize(width + 22, 60)
+    figure.show()
+    font = figure.value.shown_font()
+    assert QFontMetricsF(font).horizontalAdvance(figure.value.text()) <= figure.value.width()
+    assert "1 x 2,048 tokens" in figure.accessibleDescription()
+
+
 def test_a_range_is_selected_and_moved(chart: Chart) -> None:
     chart.line("a").set([0, 10], [5, 6])
     told: list[object] = []
@@ -120,7 +161,7 @@ def test_linked_charts_show_the_same_range(chart: Chart, qtbot: QtBot) -> None:
 
 def test_the_readout_follows_the_mouse(chart: Chart, qtbot: QtBot) -> None:
     chart.line("running").set([0, 10], [5, 6])
-    qtbot.wait(20)
+    qtbot.waitUntil(lambda: chart.plot.getViewBox().viewRange()[0] == pytest.approx([0, 10], abs=0.1))
     center = chart.view.mapFromScene(chart.plot.getViewBox().sceneBoundingRect().center())
     qtbot.mouseMove(chart.view.viewport(), QPoint(center.x() - 4, center.y()))
     qtbot.mouseMove(chart.view.viewport(), center)
@@ -150,8 +191,8 @@ def test_numbers(value: float, text: str) -> None:
 
 def test_keys_do_what_the_mouse_does(chart: Chart, qtbot: QtBot) -> None:
     chart.line("a").set([0, 100], [0, 1])
-    qtbot.wait(20)
     box = chart.plot.getViewBox()
+    qtbot.waitUntil(lambda: box.viewRange()[0] == pytest.approx([0, 100], abs=1))
     qtbot.keyClicks(chart, "+")
     left, right = box.viewRange()[0]
     assert right - left == pytest.approx(80, rel=0.05)

@@ -9,7 +9,8 @@ from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from app.desktop.document import TAGS, Document
-from app.desktop.forms import ChoiceField, Form, SwitchField, TextField
+from app.desktop.fields import ChoiceField, SwitchField, TextField
+from app.desktop.forms import Form
 from simcore.policies.eviction import EVICTION
 from simcore.policies.eviction.base import Eviction
 from simcore.policies.eviction.lru import LRU

@@ -15,7 +15,6 @@ from app.desktop.window import MainWindow
 from app.jobs import labs
 
 pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
-SOON = 120_000
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def test_forms_of_attention(page: Labs, qtbot: QtBot) -> None:
     lab.block.setValue(8)
     qtbot.mouseClick(lab.go, Qt.MouseButton.LeftButton)
     assert lab.go.text() == "Cancel"
-    qtbot.waitUntil(lambda: lab.task is None, timeout=SOON)
+    qtbot.waitUntil(lambda: lab.task is None)
     assert lab.peak_bars.labels == ("standard", "paged", "block-local")
     standard, paged, local = lab.peak_bars.heights
     assert standard > 2 * paged
@@ -45,8 +44,8 @@ def test_a_model_fills_pages(page: Labs, qtbot: QtBot) -> None:
     page.tabs.setCurrentWidget(page.heads)
     page.heads.count.setValue(4)
     page.toggle()
-    qtbot.waitUntil(lambda: "page 2: 3 of 8" in page.heads.text.text(), timeout=SOON)  # the prompt alone
-    qtbot.waitUntil(lambda: page.heads.task is None and not page.heads._clock.isActive(), timeout=SOON)
+    qtbot.waitUntil(lambda: "page 2: 3 of 8" in page.heads.text.text())  # the prompt alone
+    qtbot.waitUntil(lambda: page.heads.task is None and not page.heads._clock.isActive())
     result = page.heads.result
     assert result is not None
     assert "page 0: 8 of 8" in page.heads.text.text()
@@ -62,13 +61,13 @@ def test_an_empty_prompt_is_a_sentence(page: Labs, qtbot: QtBot, monkeypatch: py
     monkeypatch.setattr(QMessageBox, "exec", lambda box: told.append(box.text()))
     page.heads.prompt.setText("")
     page.heads.toggle()
-    qtbot.waitUntil(lambda: bool(told), timeout=SOON)
+    qtbot.waitUntil(lambda: bool(told))
     assert "empty" in told[0]
 
 
 def test_where_memory_ends(page: Labs, qtbot: QtBot) -> None:
     page.tabs.setCurrentWidget(page.training)
-    qtbot.waitUntil(lambda: bool(page.training.rows), timeout=SOON)
+    qtbot.waitUntil(lambda: bool(page.training.rows))
     for row in page.training.rows:
         assert (row.predicted_status == "fits") == (row.reported is not None)
         if row.reported is not None:

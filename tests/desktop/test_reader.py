@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QMessageBox
 from pytestqt.qtbot import QtBot
 
 from app.desktop import reader, theme
+from app.desktop.menus import commands_of
 from app.desktop.reader import START, Reader, folder, pages
 from app.desktop.window import MainWindow
 
@@ -88,10 +89,10 @@ def test_a_page_of_the_window_leads_to_its_own(window: MainWindow) -> None:
         page = window.show_page(name)
         assert page is not None
         assert page.guide in pages(), name
-        window._about_text.linkActivated.emit(page.guide)
+        window.about.text.linkActivated.emit(page.guide)
         assert window.reader is not None
         assert shown(window.reader) == page.guide
-    assert any(command.text == "Read: Pruning" for command in window.commands())
+    assert any(command.text == "Read: Pruning" for command in commands_of(window))
 
 
 def test_pages_are_found_where_they_were_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.jobs.history import Facts, History, Kind, Status
+from app.jobs.history import History
+from app.jobs.told import Facts, Status
 from simcore import Results, Scenario, Simulation
 from simcore.record.journal import Event
+from simcore.record.sequences import Kind
 from simcore.serving.request import Sequence
 
 SMALL = [

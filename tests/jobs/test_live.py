@@ -113,13 +113,10 @@ def test_it_keeps_the_pace(start: Start) -> None:
     wait(run, lambda: run.state == RunState.PAUSED)
     begun, first = time.monotonic(), run.snapshot.now
     run.go()
-    time.sleep(1.0)
-    run.poll()
-    assert run.state == RunState.RUNNING
-    run.pause()
-    wait(run, lambda: run.state == RunState.PAUSED)
+    wait(run, lambda: (run.snapshot.now - first) / 2**40 > 1.0)
     passed = (run.snapshot.now - first) / 2**40
-    assert 1.0 < passed < 2.0 * (time.monotonic() - begun) + 0.5
+    assert run.state == RunState.RUNNING
+    assert passed < 2.0 * (time.monotonic() - begun) + 0.5
 
 
 def test_a_killed_worker_is_a_sentence_and_its_run_can_be_looked_at(start: Start) -> None:
@@ -130,7 +127,7 @@ def test_a_killed_worker_is_a_sentence_and_its_run_can_be_looked_at(start: Start
     assert run.pid is not None
     os.kill(run.pid, signal.SIGKILL)
     news: list[tuple[str, object]] = []
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not news and time.monotonic() < end:
         news += run.poll()
         time.sleep(0.01)
@@ -160,7 +157,7 @@ def test_nothing_is_left_when_the_window_is_killed(tmp_path: Path) -> None:
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     worker = int(done.stdout)
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while list(tmp_path.iterdir()) and time.monotonic() < end:
         time.sleep(0.05)
     assert not list(tmp_path.iterdir())

@@ -1,6 +1,5 @@
 """One plot with a title, a legend, a readout under the mouse, and buttons that copy and export it."""
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +29,7 @@ from PySide6.QtWidgets import (
 
 from app.desktop import theme
 from app.desktop.charts import export
+from app.desktop.charts.axis import Axis
 from app.desktop.charts.legend import Legend
 from app.desktop.charts.series import Bars, Colour, Heatmap, Histogram, Line, Scatter, Series, Stack, number
 from app.desktop.figure import Elided
@@ -78,7 +78,8 @@ class Chart(QFrame):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
 
-        self.view = pg.PlotWidget()
+        self.axes = {side: Axis(side) for side in ("bottom", "left")}
+        self.view = pg.PlotWidget(axisItems=self.axes)
         self.view.setFrameShape(QFrame.Shape.NoFrame)
         self.view.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.view.viewport().setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -91,9 +92,8 @@ class Chart(QFrame):
         self.plot.setClipToView(True)
         self.plot.getViewBox().suggestPadding = self._padding
         for side, name, unit in (("bottom", x, x_unit), ("left", y, y_unit)):
-            axis = self.plot.getAxis(side)
+            axis = self.axes[side]
             axis.enableAutoSIPrefix(unit in ("B", "B/s", "FLOP/s"))
-            axis.setStyle(tickLength=-4, maxTickLevel=1)
             axis.setZValue(-1000)  # its grid lies behind the data
             if name:
                 axis.setLabel(name, units=unit or None)
@@ -203,10 +203,7 @@ class Chart(QFrame):
     def whole(self, *sides: str) -> None:
         """Ticks of an axis at whole numbers alone: there is no half a block."""
         for side in sides:
-            axis = self.plot.getAxis(side)
-            axis.tickSpacing = lambda low, high, size, axis=axis: [
-                (max(round(each), 1), start) for each, start in type(axis).tickSpacing(axis, low, high, size)[:1]
-            ]
+            self.axes[side].whole = True
 
     def _padding(self, axis: int) -> float:
         """Room above; at the sides only beside points, which would be cut."""
@@ -226,11 +223,8 @@ class Chart(QFrame):
         self.powers = (x, y)
         self.plot.setLogMode(x=x, y=y)
         for side, powers in (("bottom", x), ("left", y)):
-            axis = self.plot.getAxis(side)
-            axis.setStyle(maxTickLevel=0 if powers else 1)
             if powers:
-                axis.tickValues = _powers_between
-                axis.tickStrings = lambda values, scale, spacing: [number(float(f"{10**each:.1g}")) for each in values]
+                self.axes[side].logarithmic()
 
     def select(self, start: float, end: float) -> None:
         """Select a range of x, which can then be dragged; `region_changed` tells."""
@@ -310,8 +304,8 @@ class Chart(QFrame):
             bars.tick()
 
     def _place_hint(self) -> None:
-        for side in ("bottom", "left"):
-            self.plot.getAxis(side).setStyle(showValues=not self.hint.isVisibleTo(self))
+        for axis in self.axes.values():
+            axis.setStyle(showValues=not self.hint.isVisibleTo(self))
         for series in self.series:
             if isinstance(series, Heatmap):
                 series.bar.setVisible(not self.hint.isVisibleTo(self))
@@ -379,8 +373,7 @@ class Chart(QFrame):
         shown = theme.current()
         self.view.setBackground(theme.colour("surface"))
         small = theme.font(8.5)
-        for side in ("bottom", "left"):
-            axis = self.plot.getAxis(side)
+        for axis in self.axes.values():
             axis.setPen(pg.mkPen(theme.colour("border")))
             axis.setTickPen(pg.mkPen(theme.colour("grid")))
             axis.setTextPen(pg.mkPen(theme.colour("muted")))
@@ -471,10 +464,3 @@ class Chart(QFrame):
         self.view.scene().render(
             painter, QRectF(self.view.geometry()), self.view.sceneRect(), Qt.AspectRatioMode.IgnoreAspectRatio
         )
-
-
-def _powers_between(low: float, high: float, size: float) -> list[tuple[float, list[float]]]:
-    """Ticks of an axis in powers of ten, as logarithms: with 2 and 5 between them where there is room."""
-    steps = (1, 2, 5) if high - low < size / 100 else (1,)
-    ticks = [power + math.log10(step) for power in range(math.floor(low), math.ceil(high) + 1) for step in steps]
-    return [(1.0, [tick for tick in ticks if low <= tick <= high])]

@@ -3,8 +3,9 @@
 import math
 from typing import TYPE_CHECKING
 
+from pyqtgraph.graphicsItems.ScatterPlotItem import Symbols
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent, QPen, QTransform
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from app.desktop import theme
@@ -82,8 +83,10 @@ class Legend(QWidget):
             else:
                 painter.setPen(Qt.PenStyle.NoPen)
                 painter.setBrush(hue)
-                mark = QRectF(x, y - 5, 10, 10)
-                painter.drawEllipse(mark) if swatch == "dot" else painter.drawRoundedRect(mark, 2, 2)
+                if swatch == "box":
+                    painter.drawRoundedRect(QRectF(x, y - 5, 10, 10), 2, 2)
+                else:
+                    painter.drawPath(QTransform(10, 0, 0, 10, x + 5, y).map(Symbols[swatch]))
             x += _mark_width(swatch)
             painter.setPen(theme.colour("muted"))
             width = metrics.horizontalAdvance(name)

@@ -31,6 +31,8 @@ _DASHES = (
     Qt.PenStyle.DashDotDotLine,
 )
 _SYMBOLS = "ostdx+p"
+FEW = 100
+"""Points up to which a line is drawn twice as thick: the pen of a long one has to be cheap."""
 _HATCHES = (
     Qt.BrushStyle.SolidPattern,
     Qt.BrushStyle.BDiagPattern,
@@ -44,7 +46,7 @@ class Series(ABC):
     """What a chart draws; it belongs to its chart, which is told when the data change."""
 
     swatch = "box"
-    """how the legend shows it: `box`, `line` or `dot`"""
+    """how the legend shows it: `box`, `line` or the sign of its points"""
 
     def __init__(self, chart: "Chart", name: str, colour: Colour | None, place: int) -> None:
         self.chart = chart
@@ -104,6 +106,7 @@ class Line(Series):
         super().__init__(chart, name, colour, place)
         self.fill = fill
         self.dashed = dashed
+        self.thick = True
         self.x: Floats = np.empty(0)
         self.y: Floats = np.empty(0)
         self.item = pg.PlotDataItem(stepMode="right" if step else None, connect="finite")
@@ -117,6 +120,9 @@ class Line(Series):
     def set(self, x: ArrayLike, y: ArrayLike) -> None:
         """x and y [points], x rising; NaN in y is a gap."""
         self.x, self.y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        if (len(self.x) <= FEW) != self.thick:
+            self.thick = not self.thick
+            self.dress()
         self.item.setData(self.x, self.y)
         self.chart.touched()
 
@@ -124,7 +130,7 @@ class Line(Series):
         self.item.setData(self.x, self.y)
 
     def dress(self) -> None:
-        self.item.setPen(pg.mkPen(self.colour, width=1, style=self.dash))
+        self.item.setPen(pg.mkPen(self.colour, width=2 if self.thick else 1, style=self.dash))
         if self.fill:
             shade = QColor(self.colour)
             shade.setAlphaF(0.18)
@@ -314,13 +320,12 @@ class Bars(Series):
 class Scatter(Series):
     """Points, each series with a sign of its own."""
 
-    swatch = "dot"
-
     def __init__(self, chart: "Chart", name: str, colour: Colour | None, place: int, size: int) -> None:
         super().__init__(chart, name, colour, place)
         self.x: Floats = np.empty(0)
         self.y: Floats = np.empty(0)
-        self.item = pg.ScatterPlotItem(size=size, symbol=_SYMBOLS[place % len(_SYMBOLS)])
+        self.swatch = _SYMBOLS[place % len(_SYMBOLS)]
+        self.item = pg.ScatterPlotItem(size=size, symbol=self.swatch)
         chart.plot.addItem(self.item)
         self.dress()
 

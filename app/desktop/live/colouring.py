@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PySide6.QtGui import QColor
 
 from app.desktop import theme
-from app.jobs.history import History, State
+from app.jobs.history import History
+from app.jobs.told import State
 from simcore.record.journal import NOBODY
 
 Numbers = NDArray[Any]

@@ -8,8 +8,10 @@ from PySide6.QtWidgets import QTextBrowser
 
 from app.desktop import theme
 from app.desktop.live.colouring import hue_of
-from app.jobs.history import History, Kind, State, Status
+from app.jobs.history import History
+from app.jobs.told import State, Status
 from simcore.record.journal import Event
+from simcore.record.sequences import Kind
 
 MOST = 60
 _WORDS = {

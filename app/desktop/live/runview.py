@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 from PySide6.QtGui import QPixmap
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout
 
+from app.desktop.figure import Elided
 from app.desktop.live.colouring import paint
 from app.desktop.live.grid import BlockGrid, swatch
-from app.jobs.history import History, State
+from app.jobs.history import History
+from app.jobs.told import State
 
 
 class RunView(QFrame):
@@ -20,9 +22,8 @@ class RunView(QFrame):
         self.setProperty("role", "card")
         self.title = QLabel(title)
         self.title.setProperty("role", "heading")
-        self.count = QLabel("")
+        self.count = Elided()
         self.count.setProperty("role", "small")
-        self.count.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.grid = BlockGrid(title)
         self.note = QLabel("")
         self.note.setProperty("role", "small")
@@ -42,6 +43,8 @@ class RunView(QFrame):
         column.addLayout(self.key)
         column.addWidget(self.note)
         self._legend: Sequence[tuple[str, str, int]] = ()
+        self.under = 0
+        """the block under the mouse; 0: none"""
         self.hover = QLabel("")
         self.hover.setProperty("role", "small")
 

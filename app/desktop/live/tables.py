@@ -20,8 +20,10 @@ from PySide6.QtWidgets import (
 
 from app.desktop import theme
 from app.desktop.live.colouring import hue_of
-from app.jobs.history import History, Kind, Status
+from app.jobs.history import History
+from app.jobs.told import Status
 from simcore.record.journal import Event
+from simcore.record.sequences import Kind
 
 Index = QModelIndex | QPersistentModelIndex
 MOST_EVENTS = 2000
@@ -225,7 +227,7 @@ class EventLog(QWidget):
         self.text.setAccessibleName("Filter of events")
         self.text.setPlaceholderText("request or block")
         self.text.setClearButtonEnabled(True)
-        self.table = Table("Events", ("t", "step", "what", "of"), (76, 68, 88, 150), (0, 1), mark=3)
+        self.table = Table("Events", ("t (s)", "step", "what", "of"), (76, 68, 88, 150), (0, 1), mark=3)
         self.table.activated_key.connect(self._choose)
         top = QHBoxLayout()
         top.setContentsMargins(0, 0, 0, 0)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from PySide6.QtWidgets import QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
 
 from app.desktop.actions import Action, Actions
 from app.desktop.document import Document
@@ -51,6 +52,19 @@ class Page(QWidget):
         self.setObjectName(f"page-{self.id}")
         self.setAccessibleName(self.title)
         self.setAccessibleDescription(self.about)
+
+    def divide(self, left: QWidget, right: QWidget, width: int) -> None:
+        """Fill it with what is asked on the left, `width` points wide at first, and the answer on the right."""
+        split = QSplitter(Qt.Orientation.Horizontal)
+        split.setHandleWidth(14)
+        split.setChildrenCollapsible(False)
+        split.addWidget(left)
+        split.addWidget(right)
+        split.setStretchFactor(1, 1)
+        split.setSizes([width, 1000])
+        box = QVBoxLayout(self)
+        box.setContentsMargins(16, 14, 16, 14)
+        box.addWidget(split)
 
     def enter(self) -> None:
         """It is shown now: begin to draw."""

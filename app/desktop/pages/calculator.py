@@ -14,7 +14,6 @@ from PySide6.QtWidgets import (
     QScrollArea,
     QSizePolicy,
     QSlider,
-    QSplitter,
     QTabWidget,
     QVBoxLayout,
     QWidget,
@@ -121,16 +120,7 @@ class Calculator(Page):
         self._timer.setInterval(SETTLE_MS)
         self._timer.timeout.connect(self.calculate)
 
-        split = QSplitter(Qt.Orientation.Horizontal)
-        split.setHandleWidth(14)
-        split.setChildrenCollapsible(False)
-        split.addWidget(self._controls())
-        split.addWidget(self._answers())
-        split.setStretchFactor(1, 1)
-        split.setSizes([290, 1000])
-        box = QVBoxLayout(self)
-        box.setContentsMargins(16, 14, 16, 14)
-        box.addWidget(split)
+        self.divide(self._controls(), self._answers(), 290)
         theme.themes.changed.connect(self.calculate)
         self.calculate()
 

@@ -1,6 +1,5 @@
 """Settings against each other: replications on common random numbers, intervals, paired differences, trade-offs."""
 
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,43 +8,39 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QCompleter,
     QFileDialog,
     QFrame,
     QGridLayout,
     QHBoxLayout,
     QHeaderView,
     QLabel,
-    QLineEdit,
     QProgressBar,
     QPushButton,
     QScrollArea,
     QSpinBox,
-    QSplitter,
     QTabWidget,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from app.desktop import theme
 from app.desktop.actions import Action
-from app.desktop.charts import Chart, Scatter, number
+from app.desktop.charts import Chart, Scatter
+from app.desktop.compare.factor import FactorRow
+from app.desktop.compare.words import difference_text, mean_text, metrics_box, unit_of, with_unit
 from app.desktop.dialogs import complain
-from app.desktop.figure import Elided
+from app.desktop.figure import Elided, label
 from app.desktop.pages.base import Context, Page
 from app.desktop.sheet import Sheet
 from app.desktop.tasks import Task
 from app.jobs.comparison import Asked, Finished, Planned, Retried, Tables, compare, report
 from simcore.errors import InputError
-from simcore.experiment import METRICS, Comparison, Experiment, Setting
+from simcore.experiment import Comparison, Experiment, Setting
 from simcore.experiment.asked import factor_of
-from simcore.policies.families import FAMILIES
+from simcore.experiment.measures import BY_NAME
 
 FIRST = (("memory.eviction", "lru, fifo, s3-fifo, arc"),)
 """What is offered at first."""
-SHOWN = ("ttft.mean", "ttft.p99", "e2e.mean", "e2e.p99", "itl.p99", "throughput.output_tokens_per_s", "hits.hit_share")
-"""Metrics at the head of the list."""
 TRADED = ("memory.used_mean", "ttft.p99")
 """The axes of the trade-off at first."""
 MOST_SHOWN_WORKERS = 16
@@ -58,70 +53,6 @@ class _Worker:
 
     runs: int = 0
     cpu_s: float = 0.0
-
-
-class FactorRow(QWidget):
-    """One key, and the values that it takes."""
-
-    def __init__(self, page: "Compare", key: str, values: str) -> None:
-        super().__init__()
-        self.page = page
-        keys = [info.path for info in page.context.document.infos() if info.type != "table"]
-        keys += [key for key in FAMILIES if key not in keys]
-        self.key = QComboBox()
-        self.key.setEditable(True)
-        self.key.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
-        self.key.addItems(sorted(keys))
-        completer = QCompleter(self.key.model(), self.key)
-        self.key.setCompleter(completer)
-        completer.setFilterMode(Qt.MatchFlag.MatchContains)
-        completer.setCompletionMode(QCompleter.CompletionMode.PopupCompletion)
-        self.key.setCurrentText(key)
-        self.key.setAccessibleName("Key that varies")
-        self.key.setToolTip("A key of the scenario, or a family of policies")
-        self.key.setSizePolicy(self.key.sizePolicy().Policy.Ignored, self.key.sizePolicy().verticalPolicy())
-        self.values = QLineEdit(values)
-        self.values.setPlaceholderText("values: 8, 16, 32 or 8:64:8 or log:1:16:5")
-        self.values.setAccessibleName("Values of the key")
-        self.values.setToolTip("With commas between them; 8:64:8 is from, to and step, log:1:16:5 is five from 1 to 16")
-        self.all = QToolButton()
-        self.all.setText("All")
-        self.all.setProperty("role", "field")
-        self.all.setAccessibleName("All policies")
-        self.all.setToolTip("Every policy of this family")
-        self.all.clicked.connect(self._take_all)
-        self.drop = QToolButton()
-        self.drop.setAccessibleName("Remove this key")
-        self.drop.setToolTip("Remove this key")
-        self.drop.clicked.connect(lambda: page.remove(self))
-        self.key.currentTextChanged.connect(self._changed)
-        self.values.textChanged.connect(page.asked_anew)
-        grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 4)
-        grid.setSpacing(4)
-        grid.addWidget(self.key, 0, 0)
-        grid.addWidget(self.drop, 0, 1)
-        grid.addWidget(self.values, 1, 0)
-        grid.addWidget(self.all, 1, 1)
-        grid.setColumnMinimumWidth(1, 40)
-        theme.themes.changed.connect(self._dress)
-        self._dress()
-        self._changed()
-
-    @property
-    def text(self) -> str:
-        """As `--vary` has it."""
-        return f"{self.key.currentText().strip()}={self.values.text().strip()}"
-
-    def _changed(self) -> None:
-        self.all.setVisible(self.key.currentText() in FAMILIES)
-        self.page.asked_anew()
-
-    def _dress(self) -> None:
-        self.drop.setIcon(theme.icon("close", "muted"))
-
-    def _take_all(self) -> None:
-        self.values.setText(", ".join(FAMILIES[self.key.currentText()]))
 
 
 class Compare(Page):
@@ -149,16 +80,7 @@ class Compare(Page):
         self._bars: list[Setting] = []
         self.rows: list[FactorRow] = []
 
-        split = QSplitter(Qt.Orientation.Horizontal)
-        split.setHandleWidth(14)
-        split.setChildrenCollapsible(False)
-        split.addWidget(self._question())
-        split.addWidget(self._answer())
-        split.setStretchFactor(1, 1)
-        split.setSizes([310, 1000])
-        box = QVBoxLayout(self)
-        box.setContentsMargins(16, 14, 16, 14)
-        box.addWidget(split)
+        self.divide(self._question(), self._answer(), 310)
         for key, values in FIRST:
             self.add(key, values)
         context.document.changed.connect(self.asked_anew)
@@ -173,7 +95,7 @@ class Compare(Page):
         box = QVBoxLayout(card)
         box.setContentsMargins(14, 10, 14, 14)
         box.setSpacing(8)
-        box.addWidget(_heading("What varies"))
+        box.addWidget(label("What varies", "heading"))
         inner = QWidget()
         self._factors = QVBoxLayout(inner)
         self._factors.setContentsMargins(0, 0, 4, 0)
@@ -211,12 +133,11 @@ class Compare(Page):
         form.setVerticalSpacing(6)
         fields = (("Replications", self.replications), ("Warm-up", self.warmup), ("Baseline", self.baseline))
         for row, (text, widget) in enumerate(fields):
-            label = QLabel(text)
-            label.setProperty("role", "muted")
-            label.setBuddy(widget)
+            name = label(text, "muted")
+            name.setBuddy(widget)
             widget.setAccessibleName(text)
             widget.setSizePolicy(widget.sizePolicy().Policy.Ignored, widget.sizePolicy().verticalPolicy())
-            form.addWidget(label, row, 0)
+            form.addWidget(name, row, 0)
             form.addWidget(widget, row, 1)
         self.replications.lineEdit().setAccessibleName("Replications")
         box.addLayout(form)
@@ -313,10 +234,10 @@ class Compare(Page):
         self.workers.setProperty("role", "small")
         self.workers.setWordWrap(True)
         self.workers.hide()
-        self.chosen = _metrics()
+        self.chosen = metrics_box()
         self.chosen.setAccessibleName("Metric")
         self.chosen.currentIndexChanged.connect(self._show)
-        self.across, self.upward = _metrics(), _metrics()
+        self.across, self.upward = metrics_box(), metrics_box()
         for box, name, text in ((self.across, TRADED[0], "Across"), (self.upward, TRADED[1], "Up")):
             box.setCurrentIndex(box.findData(name))
             box.setAccessibleName(text)
@@ -363,9 +284,9 @@ class Compare(Page):
         choice = QHBoxLayout()
         choice.setSpacing(8)
         for text, widget in (("Metric", self.chosen), ("Trade-off of", self.across), ("and", self.upward)):
-            label = _muted(text)
-            label.setBuddy(widget)
-            choice.addWidget(label)
+            caption = label(text, "muted")
+            caption.setBuddy(widget)
+            choice.addWidget(caption)
             choice.addWidget(widget, 1)
         grid = QGridLayout()
         grid.setSpacing(10)
@@ -481,10 +402,14 @@ class Compare(Page):
         intervals = list(comparison.intervals(metric).iter_rows(named=True))
         known = [row for row in intervals if row["mean"] is not None]
         self._bars = [comparison.experiment.settings[row["setting"]] for row in known]
-        self.means.rename(_with_unit(metric))
-        self.means.label(y="mean")
+        self.means.rename(with_unit(metric))
         steady = bool(known) and all(row["steady"] for row in known)
         ends = [[row[end] for row in known] for end in ("low", "high")] if steady else (None, None)
+        assert self._answered is not None
+        interval = f", {self._answered[0].confidence:.0%} interval" if steady else ""
+        self.means.label(y=f"mean{interval}")
+        series = theme.current().series
+        self.mean_bars.hues = [series[setting.index % len(series)] for setting in self._bars]  # as in the other charts
         self.mean_bars.set([row["label"] for row in known], [row["mean"] for row in known], *ends)
         self.means.plot.setXRange(-0.7, len(known) - 0.3, padding=0)
         self._fill_table(comparison, metric, intervals)
@@ -493,16 +418,19 @@ class Compare(Page):
 
     def _fill_table(self, comparison: Comparison, metric: str, intervals: list[dict[str, object]]) -> None:
         paired = {row["setting"]: row for row in comparison.paired(metric).iter_rows(named=True)}
-        better = next(each.better for each in METRICS if each.name == metric)
+        better = BY_NAME[metric].better
+        unit = unit_of(metric)
+        for column in (1, 2):
+            self.table.head(column, COLUMNS[column] + (f" ({unit})" if unit else ""))
         self.table.setRowCount(len(intervals))
         for place, row in enumerate(intervals):
             against = paired.get(row["setting"])
-            cells = [str(row["label"]), _mean(row)]
+            cells = [str(row["label"]), mean_text(row)]
             verdict, hue = "the baseline", "muted"
             if against is None:
                 cells += [""]
             else:
-                cells += [_difference(against)]
+                cells += [difference_text(against)]
                 verdict = str(against["verdict"])
                 if verdict in ("lower", "higher"):
                     good = verdict == better
@@ -515,7 +443,7 @@ class Compare(Page):
 
     def _show_trade(self, comparison: Comparison) -> None:
         x, y = self.across.currentData(), self.upward.currentData()
-        self.trade.label(x=_with_unit(x), y=_with_unit(y))
+        self.trade.label(x=with_unit(x), y=with_unit(y))
         means, heights = (
             {row["setting"]: row["mean"] for row in comparison.intervals(name).iter_rows(named=True)} for name in (x, y)
         )
@@ -573,57 +501,3 @@ class Compare(Page):
         task.done.connect(lambda place: self.status.setText(f"report.html, tables and charts are in {place}"))
         task.failed.connect(lambda sentence: complain(self, "The report was not written", sentence))
         self.status.setText("writing the report ...")
-
-
-def _metrics() -> QComboBox:
-    box = QComboBox()
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(5)
-    names = [*SHOWN, *(metric.name for metric in METRICS if metric.name not in SHOWN)]
-    helps = {metric.name: f"{metric.help} ({metric.unit})" for metric in METRICS}
-    for name in names:
-        box.addItem(name, name)
-        box.setItemData(box.count() - 1, helps[name], Qt.ItemDataRole.ToolTipRole)
-    return box
-
-
-def _heading(text: str) -> QLabel:
-    label = QLabel(text)
-    label.setProperty("role", "heading")
-    return label
-
-
-def _muted(text: str) -> QLabel:
-    label = QLabel(text)
-    label.setProperty("role", "muted")
-    return label
-
-
-def _number(value: object) -> str:
-    return number(float(value)) if isinstance(value, int | float) else "-"
-
-
-def _difference(row: dict[str, object]) -> str:
-    """With its interval, where there is one."""
-    difference, low, high = row["difference"], row["low"], row["high"]
-    if not isinstance(difference, float):
-        return "-"
-    if not (isinstance(low, float) and isinstance(high, float)):
-        return f"{difference:+.3g}"
-    digits = max(1 - math.floor(math.log10((high - low) / 2)), 0) if high > low else 3
-    return f"{difference:+,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
-
-
-def _mean(row: dict[str, object]) -> str:
-    """With half its interval, and no more digits than that has."""
-    mean, low, high = row["mean"], row["low"], row["high"]
-    if not (isinstance(mean, float) and isinstance(low, float) and isinstance(high, float)) or high <= low:
-        return _number(mean)
-    half = (high - low) / 2
-    digits = max(1 - math.floor(math.log10(half)), 0)
-    return f"{mean:,.{digits}f} ± {half:,.{digits}f}"
-
-
-def _with_unit(metric: str) -> str:
-    unit = next(each.unit for each in METRICS if each.name == metric)
-    return metric if unit == "1" else f"{metric} ({unit})"

@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.desktop import settings, theme
+from app.desktop.figure import Elided, label
 from app.desktop.pages.base import Context, Page
 from simcore.scenario import Scenario
 from simcore.scenario.presets import preset_names, read_preset
@@ -121,7 +122,7 @@ class Card(QFrame):
         text.setWordWrap(True)
         text.setProperty("role", "muted")
         text.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.line = QLabel(" ")
+        self.line = Elided(" ")  # it must not make the card wider than its column
         self.line.setProperty("role", "small")
         box = QVBoxLayout(self)
         box.setContentsMargins(14, 14, 14, 12)
@@ -176,8 +177,8 @@ class DropZone(QFrame):
         more.setAlignment(Qt.AlignmentFlag.AlignCenter)
         box = QVBoxLayout(self)
         box.setContentsMargins(16, 18, 16, 18)
-        for label in (self.sign, text, more):
-            box.addWidget(label)
+        for each in (self.sign, text, more):
+            box.addWidget(each)
         theme.themes.changed.connect(self._dress)
         self._dress()
 
@@ -288,12 +289,12 @@ class Home(Page):
         self.drop.clicked.connect(self.context.window.ask_to_open)
         box.addWidget(self.drop)
         box.addSpacing(10)
-        box.addWidget(_heading("Recent"))
+        box.addWidget(label("Recent", "heading"))
         self.recent = QVBoxLayout()
         self.recent.setSpacing(0)
         box.addLayout(self.recent)
         box.addSpacing(10)
-        box.addWidget(_heading("First steps"))
+        box.addWidget(label("First steps", "heading"))
         window = self.context.window
         steps: list[tuple[str, str, Callable[[], object], str]] = [("Take the tour", "a minute", window.tour, "tour")]
         if self.context.session is not None:
@@ -403,9 +404,3 @@ class Home(Page):
                     cards[place].setFocus(Qt.FocusReason.TabFocusReason)
                 return True
         return super().eventFilter(watched, event)
-
-
-def _heading(text: str) -> QLabel:
-    label = QLabel(text)
-    label.setProperty("role", "heading")
-    return label

@@ -24,25 +24,24 @@ from PySide6.QtWidgets import (
 
 from app.desktop import theme
 from app.desktop.actions import Action
-from app.desktop.charts import Chart
 from app.desktop.dialogs import complain
-from app.desktop.live.cards import Card
+from app.desktop.live.charts import LiveCharts
 from app.desktop.live.colouring import MODES
 from app.desktop.live.inspector import Inspector
+from app.desktop.live.numbers import Numbers
 from app.desktop.live.runview import RunView
 from app.desktop.live.scrubber import Scrubber
 from app.desktop.live.tables import EventLog, Queue, Table, fill_block_tables
 from app.desktop.pages.base import Context, Page
 from app.desktop.session import LiveSession
-from app.jobs.history import JUMPS, History, State
+from app.jobs.history import JUMPS, History
+from app.jobs.told import State
 from simcore.errors import InputError
 from simcore.scenario import Scenario
 
 CHARTS_EVERY = 0.12
 TABLES_EVERY = 0.25
 """s"""
-COLUMNS = 900
-"""Points that a chart is given at most."""
 BESIDE: dict[str, tuple[str, ...]] = {
     "Traditional memory: the longest sequence reserved in one piece": (
         'memory.allocator={ policy = "contiguous", reserve = "max" }',
@@ -94,22 +93,7 @@ class Live(Page):
     # Making
 
     def _make(self) -> None:
-        self.cards = {
-            "use": Card("Blocks in use", "Blocks that somebody holds, of those of the pool."),
-            "stored": Card("KV utilisation", "Share of the slots of used blocks that hold a token."),
-            "waste": Card(
-                "Wasted slots", "Slots of used blocks that hold no token: reserved for later, or never used."
-            ),
-            "load": Card("Running / waiting", "Requests in the batch, and in the queue."),
-            "hits": Card("Prefix hits", "Share of the tokens looked up that the prefix cache had, so far."),
-            "lost": Card("Evictions / preemptions", "Cached blocks that made room, and requests that had to give way."),
-            "ttft": Card("Time to first token", "Median and 99th percentile of the requests so far."),
-        }
-        cards = QHBoxLayout()
-        cards.setSpacing(8)
-        for card in self.cards.values():
-            cards.addWidget(card)
-
+        self.numbers = Numbers()
         self.views = [RunView("Blocks"), RunView("Blocks")]
         self.views[1].hide()
         self.colour = QComboBox()
@@ -153,11 +137,12 @@ class Live(Page):
         self.log.refill = self._fill_log
         for name, widget in (
             ("Chosen", self.details),
-            ("Block tables", self.tables),
+            ("Tables", self.tables),
             ("Queue", self.queue),
             ("Events", self.log),
         ):
             self.tabs.addTab(widget, name)
+        self.tabs.setTabToolTip(1, "Block tables of the requests that run")
         self.tabs.setCurrentWidget(self.tables)
         self.tabs.currentChanged.connect(lambda _index: self._fill_tables())
         self.tables.activated_key.connect(partial(self.choose_request, stay=True))
@@ -177,26 +162,8 @@ class Live(Page):
         upper.setStretchFactor(1, 2)
         upper.setSizes([820, 360])
 
-        self.memory = Chart("Memory", "time", "tokens", x_unit="s", about="What the slots of the pool are used for.")
-        self.stack = self.memory.stack(
-            ("stored", "reserved", "internal", "cached", "free"), ("stored", "reserved", "internal", "cached", "free")
-        )
-        self.memory_other = self.memory.line("stored, beside", "text")
-        self.memory_other.name = ""
-        self.load = Chart("Requests", "time", "requests", x_unit="s", about="In the batch, and in the queue.")
-        self.running = self.load.line("running", step=True)
-        self.waiting = self.load.line("waiting", step=True)
-        self.latency = Chart("Time to first token", "time", "s", x_unit="s", about="Of the requests lately.")
-        self.p50, self.p99 = self.latency.line("median"), self.latency.line("99th percentile")
-        self.charts = QSplitter(Qt.Orientation.Horizontal)
-        self.charts.setChildrenCollapsible(False)
-        for chart in (self.memory, self.load, self.latency):
-            chart.selectable()
-            chart.plot.getAxis("bottom").showLabel(False)  # all three have the strip's axis
-            chart.region_changed.connect(self._region)
-            self.charts.addWidget(chart)
-        self.charts.setSizes([500, 330, 330])
-
+        self.charts = LiveCharts()
+        self.charts.region_changed.connect(self._region)
         middle = QSplitter(Qt.Orientation.Vertical)
         middle.setChildrenCollapsible(False)
         middle.addWidget(upper)
@@ -208,7 +175,7 @@ class Live(Page):
         column = QVBoxLayout(self)
         column.setContentsMargins(12, 10, 12, 8)
         column.setSpacing(8)
-        column.addLayout(cards)
+        column.addWidget(self.numbers)
         column.addWidget(middle, 1)
         column.addLayout(self._make_time())
         self._dress()
@@ -395,6 +362,7 @@ class Live(Page):
         return f"Block {block}: cached, nobody holds it" if key else f"Block {block}: free"
 
     def _hover(self, which: int, block: int) -> None:
+        self.views[which].under = block
         self.views[which].hover.setText(self._tell(which, block) if block else "")
 
     # Time
@@ -420,14 +388,9 @@ class Live(Page):
             return
         self.range = chosen
         self.scrubber.select(chosen)
-        history = self.session.history
-        for chart in (self.memory, self.load, self.latency):
-            if chosen is None or history is None:
-                if chart.region is not None:
-                    chart.blockSignals(True)
-                    chart.unselect()
-                    chart.blockSignals(False)
-                chart.plot.getViewBox().enableAutoRange()
+        if chosen is None or self.session.history is None:
+            self.charts.unselect()
+            self.charts.show_all()
         self._draw_grids()
         self._fill_charts()
         self._fill_tables()
@@ -477,9 +440,7 @@ class Live(Page):
             view.grid.choose(0)
         self.details.show_nothing()
         self.grids.setSizes([1, 1])
-        self.memory_other.name = f"stored: {names[1]}" if len(names) > 1 else ""
-        self.memory_other.set([], [])
-        self.memory.key.refresh()
+        self.charts.begin(names)
 
     def _frame(self) -> None:
         if not self._shown or self.session.history is None:
@@ -524,114 +485,14 @@ class Live(Page):
         self.scrubber.show_step(history, step)
 
     def _fill_charts(self) -> None:
-        session, history = self.session, self.session.history
-        if history is None:
+        if self.session.history is None:
             return
-        last = session.newest
-        first = 0
-        if self.range is not None:
-            first, last = self.range
-        rows = np.unique(np.linspace(first, last, min(COLUMNS, last - first + 1)).astype(np.int64))
-        steps = {name: history.steps[name][rows] for name in _CHARTED}
-        x = steps["t"] / (1 << 40)
-        size = history.facts.block_size
-        heights = np.stack(
-            [
-                steps["tokens_stored"],
-                steps["tokens_reserved"],
-                steps["tokens_internal"],
-                steps["blocks_cached"] * size,
-                steps["blocks_free"] * size,
-            ]
-        )
-        self.stack.set(x, heights)
-        self.running.set(x, steps["running"])
-        self.waiting.set(x, steps["waiting"])
-        if len(session.histories) > 1 and len(session.histories[1]):
-            other = session.histories[1]
-            end = other.step_at(history.seconds(last))
-            places = np.unique(np.linspace(0, end, min(COLUMNS, end + 1)).astype(np.int64))
-            self.memory_other.set(other.steps["t"][places] / (1 << 40), other.steps["tokens_stored"][places])
-        known = history.latencies(last, "ttft")
-        if self.range is not None:
-            known = known[known[:, 0] >= history.seconds(first)]
-        at, median, late = _percentiles(known)
-        self.p50.set(at, median)
-        self.p99.set(at, late)
-        for chart in (self.memory, self.load, self.latency):
-            if not session.following and self.range is None:
-                chart.cross.setPos(session.now)
-                chart.cross.show()
-            else:
-                chart.cross.hide()
-        self._fill_cards()
-
-    def _fill_cards(self) -> None:
-        session, history = self.session, self.session.history
-        if history is None or session.shown < 0:
-            return
-        step = session.shown
-        first, last = self.range or (step, step)
-        part = slice(first, last + 1)
-        mean = {name: float(history.steps[name][part].mean()) for name in _CHARTED if name != "t"}
-        size, pool = history.facts.block_size, history.facts.blocks - 1
-        used, stored = mean["blocks_used"], mean["tokens_stored"]
-        slots = used * size
-        beside = self._beside_numbers()
-        for view, state in zip(self.views, self.states, strict=True):
+        self.charts.fill(self.session, self.range)
+        self.numbers.fill(self.session, self.range)
+        for which, (view, state) in enumerate(zip(self.views, self.states, strict=True)):
             if state is not None:
                 view.tell_count(state)
-        cards = self.cards
-        cards["use"].show_value(
-            f"{used:,.0f}", beside.get("use", f"of {pool:,}; {mean['blocks_cached']:,.0f} more cached")
-        )
-        cards["stored"].show_value(
-            f"{stored / slots:.1%}" if slots else "-", beside.get("stored", f"{stored:,.0f} of {slots:,.0f} slots")
-        )
-        waste = mean["tokens_reserved"] + mean["tokens_internal"]
-        cards["waste"].show_value(
-            f"{waste / slots:.1%}" if slots else "-",
-            beside.get("waste", f"{mean['tokens_reserved']:,.0f} reserved, {mean['tokens_internal']:,.0f} internal"),
-        )
-        cards["load"].show_value(
-            f"{mean['running']:,.0f} / {mean['waiting']:,.0f}",
-            beside.get("load", f"{mean['scheduled_tokens']:,.0f} tokens in the step"),
-        )
-        begin = first if self.range else 0
-        part = slice(begin, last + 1)
-        asked, found = (int(history.steps[name][part].sum()) for name in ("query_tokens", "hit_tokens"))
-        cards["hits"].show_value(f"{found / asked:.1%}" if asked else "-", f"{found:,} of {asked:,} tokens")
-        before = int(history.steps["evictions"][begin - 1]) if begin else 0
-        evicted = int(history.steps["evictions"][last]) - before
-        preempted = int(history.steps["preemptions"][part].sum())
-        lost = f"{_figures(evicted)} / {_figures(preempted)}"
-        cards["lost"].show_value(lost, "in the range" if self.range else "so far")
-        known = history.latencies(last, "ttft")
-        if self.range:
-            known = known[known[:, 0] >= history.seconds(first)]
-        if len(known):
-            median, late = np.percentile(known[:, 1], (50, 99))
-            cards["ttft"].show_value(_seconds(median), f"p99 {_seconds(late)}, {len(known):,} requests")
-        else:
-            cards["ttft"].show_value("-", "no token yet")
-
-    def _beside_numbers(self) -> dict[str, str]:
-        """The same numbers of the run beside it."""
-        session = self.session
-        if len(session.histories) < 2 or self.range is not None:
-            return {}
-        step = session.step_of(1)
-        if step < 0:
-            return {}
-        other = session.histories[1]
-        row = {name: int(other.steps[name][step]) for name in _CHARTED}
-        slots = row["blocks_used"] * other.facts.block_size
-        return {
-            "use": f"beside: {row['blocks_used']:,} of {other.facts.blocks - 1:,}",
-            "stored": f"beside: {row['tokens_stored'] / slots:.1%}" if slots else "beside: -",
-            "waste": f"beside: {row['tokens_reserved'] + row['tokens_internal']:,}",
-            "load": f"beside: {row['running']:,} / {row['waiting']:,}",
-        }
+                self._hover(which, view.under if view.under < len(state.refs) else 0)  # it may have changed hands
 
     def _fill_tables(self) -> None:
         history, step = self.session.history, self.session.shown
@@ -666,8 +527,7 @@ class Live(Page):
         for view in self.views:
             view.dress()
         self.beside.setIcon(theme.icon("compare"))
-        for item in self.stack.items:
-            item.setPen(None)  # edges of so many columns would hide the areas
+        self.charts.dress()
         self._draw_grids()
         self._inspect()
 
@@ -717,51 +577,11 @@ class Live(Page):
             self.session.save(Path(chosen))
 
 
-_CHARTED = (
-    "t",
-    "running",
-    "waiting",
-    "scheduled_tokens",
-    "blocks_used",
-    "blocks_cached",
-    "blocks_free",
-    "tokens_stored",
-    "tokens_reserved",
-    "tokens_internal",
-)
-
-
 def changed(scenario: Scenario, keys: Sequence[str]) -> Scenario:
     """The same scenario with other keys, by which it is called. Raises InputError."""
     data = scenario.to_toml()
     return Scenario.from_toml(data, Path(), list(keys))
 
 
-def _percentiles(known: Any, bins: int = 60) -> tuple[Any, Any, Any]:
-    """[bins] when, median and 99th percentile of the requests of each stretch of time that has any."""
-    if not len(known):
-        return [], [], []
-    known = known[np.argsort(known[:, 0], kind="stable")]
-    edges = np.linspace(known[0, 0], known[-1, 0] + 1e-9, min(bins, max(len(known) // 8, 2)) + 1)
-    cuts = np.searchsorted(known[:, 0], edges)
-    at, median, late = [], [], []
-    for begin, end, when in zip(cuts[:-1], cuts[1:], edges[1:], strict=True):
-        if end > begin:
-            low, high = np.percentile(known[begin:end, 1], (50, 99))
-            at.append(when)
-            median.append(low)
-            late.append(high)
-    return at, median, late
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _figures(number: int) -> str:
-    """A card has room for five figures, two of these side by side."""
-    return f"{number:,}" if number < 10_000 else f"{number / 1000:,.1f}k"
-
-
-def _seconds(value: float) -> str:
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"

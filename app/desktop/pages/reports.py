@@ -18,7 +18,6 @@ from PySide6.QtWidgets import (
     QListWidgetItem,
     QMenu,
     QPushButton,
-    QSplitter,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
@@ -34,6 +33,7 @@ from app.desktop.sheet import Sheet
 from app.desktop.tasks import Task
 from app.jobs.results import Report, export_table, read_report
 from simcore.errors import InputError
+from simcore.experiment.measures import BY_NAME
 
 LATENCIES = ("queue", "ttft", "tpot", "itl", "e2e")
 PERCENTILES = ("p50", "p90", "p99")
@@ -61,7 +61,7 @@ class ReportView(QWidget):
         self.bars = {name: self.latency.bars(name) for name in PERCENTILES}
         self.charts = (self.memory, self.queue, self.hits, self.latency)
         self.table = Sheet(("number", "value"), "All numbers", right=(1,), stretch=(0,))
-        self.table.setMinimumWidth(250)
+        self.table.setMinimumWidth(270)
         self.table.verticalHeader().setDefaultSectionSize(26)
         top = QHBoxLayout()
         top.setSpacing(10)
@@ -104,8 +104,10 @@ class ReportView(QWidget):
             bars.set(names, [told[f"{name}.{percentile}"] for name in names])
         self.table.setRowCount(len(told))
         for row, (name, value) in enumerate(told.items()):
-            self.table.put(row, 0, name)
-            self.table.put(row, 1, _text(value))
+            known = BY_NAME.get(name)
+            unit = " s" if known is not None and known.unit == "s" else ""  # others are in the name
+            self.table.put(row, 0, name, tip=f"{name}: {known.help}" if known is not None else "")
+            self.table.put(row, 1, _text(value) + (unit if value is not None else ""))
 
 
 class Reports(Page):
@@ -169,24 +171,15 @@ class Reports(Page):
         inside.addLayout(top)
         inside.addWidget(self.view, 1)
         self.empty = QLabel(
-            "No run is open.\n\n`kvscope simulate` leaves a folder of results, and so does a run that is saved.\n"
-            "Choose one on the left, or drop it here."
+            "No run is open.\n\nkvscope simulate leaves a folder of results, and so does a run of Live that is over "
+            "and saved (Ctrl+Alt+S).\nChoose one on the left, or drop it here."
         )
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.empty.setProperty("role", "muted")
         self.right = QStackedWidget()
         self.right.addWidget(self.empty)
         self.right.addWidget(whole)
-        split = QSplitter(Qt.Orientation.Horizontal)
-        split.setHandleWidth(14)
-        split.addWidget(left)
-        split.addWidget(self.right)
-        split.setStretchFactor(1, 1)
-        split.setChildrenCollapsible(False)
-        split.setSizes([210, 1000])
-        box = QVBoxLayout(self)
-        box.setContentsMargins(16, 14, 16, 14)
-        box.addWidget(split)
+        self.divide(left, self.right, 210)
         theme.themes.changed.connect(self._dress)
         self._dress()
 

@@ -129,7 +129,7 @@ class Validation(Page):
         self.held_theory = self.memory.line("simulator", "text", step=True)
         self.stored_theory = self.memory.line("", "text", step=True)
         self.bytes = Chart(
-            "Tokens stored in each step", "simulator (MiB)", "engine (MiB)",
+            "Stored in each step", "simulator (MiB)", "engine (MiB)",
             about="Every step is a point; on the line both agree.",
             empty="Simulator against engine, a point a step.",
         )  # fmt: skip

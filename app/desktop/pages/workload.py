@@ -17,7 +17,6 @@ from PySide6.QtWidgets import (
     QLabel,
     QProgressBar,
     QPushButton,
-    QSplitter,
     QStackedWidget,
     QTableWidget,
     QTableWidgetItem,
@@ -61,7 +60,14 @@ class Pictures(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.figures = {
-            name: Figure(name) for name in ("Requests", "Arrivals", "Prompt tokens", "Output tokens", "Shared")
+            name: Figure(name, help)
+            for name, help in (
+                ("Requests", "How many there are."),
+                ("Arrivals", "How many come in a second, on average."),
+                ("Mean prompt", "Tokens of a prompt, on average."),
+                ("Mean output", "Tokens of an output, on average."),
+                ("Shared", "At most so much of all prompt tokens has been in an earlier prompt from its beginning."),
+            )
         }
         self.arrivals, self.rate = arrivals_chart()
         self.tokens = Chart(
@@ -86,6 +92,7 @@ class Pictures(QWidget):
         grid.setSpacing(10)
         for place, chart in enumerate((self.arrivals, self.tokens, self.prompt, self.output)):
             grid.addWidget(chart, place // 2, place % 2)
+            grid.setColumnStretch(place % 2, 1)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(10)
@@ -105,11 +112,11 @@ class Pictures(QWidget):
             f"{number(rate)} /s" if rate else "at once", f"over {number(preview.span)} s" if rate else at_once
         )
         for name in ("prompt", "output"):
-            self.figures[f"{name.capitalize()} tokens"].tell(
+            self.figures[f"Mean {name}"].tell(
                 f"{numbers[f'{name} mean']:,.0f}",
                 f"p99 {numbers[f'{name} p99']:,.0f}, max {numbers[f'{name} max']:,.0f}",
             )
-        self.figures["Shared"].tell(f"{numbers['shared']:.0%}", "of prompt tokens, at most")
+        self.figures["Shared"].tell(f"{numbers['shared']:.0%}", "of prompt tokens")
         self.rate.set(preview.time, preview.rate)
         self.sharing.set(preview.time, [preview.new_tokens, preview.shared_tokens])
         self.prompt_bars.set(preview.prompt_edges, preview.prompt_counts)
@@ -396,16 +403,7 @@ class WorkloadPage(Page):
         self.right = QStackedWidget()
         self.right.addWidget(self.pictures)
         self.right.addWidget(self.importer)
-        split = QSplitter(Qt.Orientation.Horizontal)
-        split.setHandleWidth(14)
-        split.addWidget(left)
-        split.addWidget(self.right)
-        split.setStretchFactor(1, 1)
-        split.setChildrenCollapsible(False)
-        split.setSizes([440, 860])
-        box = QVBoxLayout(self)
-        box.setContentsMargins(16, 14, 16, 14)
-        box.addWidget(split)
+        self.divide(left, self.right, 410)
 
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
