@@ -30,7 +30,8 @@ from simcore.policies.queue import QUEUE, QueueSetting
 from simcore.policies.victim import VICTIM
 from simcore.scenario.scheduler import SchedulerSection
 from simcore.serving.decoding import Decoding
-from simcore.serving.plan import Keep, Opening, Outcome, StepPlan
+from simcore.serving.plan import Opening, Outcome, StepPlan
+from simcore.serving.pruning import PruningPlanner
 from simcore.serving.request import NEVER, Request, Sequence
 from simcore.ticks import Tick
 
@@ -100,9 +101,7 @@ class Scheduler:
         self._closed: list[int] = []
         self.tiered = memory if isinstance(memory, TieredMemory) else None
         """the memory, if there are tiers below its pool"""
-        self._pruned = memory if isinstance(memory, PrunedMemory) else None
-        self._keeping: list[Sequence] = []  # of the plan in flight, whom it prunes
-        self._too_long: list[Sequence] = []  # who decodes, and has as many tokens in this step as pruning allows
+        self._pruning = PruningPlanner(memory, self._decoding) if isinstance(memory, PrunedMemory) else None
         self.fetching: list[Sequence] = []
         """who holds blocks, and waits until they have been fetched, in the order in which that began"""
         self._fetched: list[Sequence] = []  # those of them that can run, in the same order
@@ -174,8 +173,8 @@ class Scheduler:
         for sequence in sampled:
             self._prefilling.remove(sequence)
             self._start_decoding(sequence)
-        if self._pruned and (sampled or self._too_long):
-            self._prune(plan, self._pruned, sampled)
+        if self._pruning is not None:
+            self._pruning.plan(plan, sampled, self.clock)
         self._in_flight.append(sampled)
         self._chunks = chunks
         return plan
@@ -217,7 +216,9 @@ class Scheduler:
                 self.memory.turn(plan.index, now)
                 self._fork(sequence)
         if plan.keeps:
-            self._keep(plan, now)
+            assert self._pruning is not None
+            self.memory.turn(plan.index, now)
+            self._pruning.done(plan, self.clock)
         ended = self._decoding.ends.pop(plan.index - self._decoding.pauses, [])
         if outcome.ended:
             ended += [s for s in self.running if (s.request.row, s.branch) in outcome.ended and s not in ended]
@@ -429,7 +430,8 @@ class Scheduler:
             elif sequence.computed + 1 < sequence.limit:
                 self._decoding.note_ask(sequence)
             else:
-                self._too_long.append(sequence)
+                assert self._pruning is not None
+                self._pruning.due.append(sequence)
 
     def _admit_waiting(self, plan: StepPlan, chunks: dict[Sequence, int], longest: int, now: Tick) -> bool:
         """Admit from the head of the queue for as long as slots, budget and blocks last; nobody overtakes.
@@ -548,44 +550,6 @@ class Scheduler:
         self.memory.release(sequence, filled, returns)
         if sequence.dropped:
             sequence.drop(-sequence.dropped)
-
-    def _prune(self, plan: StepPlan, memory: PrunedMemory, sampled: list[Sequence]) -> None:
-        """Plan who is pruned after this step: who has its prompt computed, and who has become too long since.
-
-        Whoever ends with this step is spared, and whoever finds no room to pack what it keeps tries again in the next.
-        """
-        clock, budget = self.steps - self._decoding.pauses, memory.budget
-        keeps = []
-        for sequence in sampled:
-            sequence.stays = budget.stays(sequence.computed)
-        for sequence in [*sampled, *self._too_long]:
-            if sequence.place == NEVER:
-                continue  # it has had to give way since
-            stored = sequence.computed + (sequence not in sampled)
-            dropped = stored - sequence.stays
-            sequence.limit = budget.next_at(sequence.stays)
-            if dropped > 0 and sequence.ends >= clock:
-                table = memory.pack(sequence, sequence.stays)
-                if table is None:
-                    sequence.limit = stored + 1
-                else:
-                    keeps.append(Keep(sequence.id, sequence.stays, table, dropped))
-                    self._keeping.append(sequence)
-            self._decoding.asks.strike(sequence.asks, sequence)
-            self._decoding.note_ask(sequence)
-        self._too_long = []
-        if keeps:
-            plan.keeps = keeps
-
-    def _keep(self, plan: StepPlan, now: Tick) -> None:
-        """The step is done, and who was to be pruned after it has fewer tokens now."""
-        assert self._pruned is not None
-        self.memory.turn(plan.index, now)
-        for sequence, keep in zip(self._keeping, plan.keeps, strict=True):
-            sequence.settle(self.steps - self._decoding.pauses)
-            self._pruned.keep(sequence, keep.table, keep.dropped)
-            self._decoding.shorten(sequence, keep.dropped)
-        self._keeping = []
 
     def _start_decoding(self, sequence: Sequence) -> None:
         """From the next step on it gets a token in every step."""
