@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from simcore import Scenario, load_policy, simulate
+from simcore.scenario.presets import preset_names
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -30,6 +31,15 @@ def anchors(page: Path) -> list[str]:
     """As GitHub makes them of headings: small letters, hyphens for spaces, no other signs."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+def test_the_readme_counts_the_presets_and_its_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    [counts] = re.findall(r"(\d+) scenarios,\s+(\d+) models.+?(\d+) kinds of hardware", text, re.DOTALL)
+    assert [int(count) for count in counts] == [len(preset_names(of)) for of in ("scenarios", "models", "hardware")]
+    [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
+    assert "'p99'" in capsys.readouterr().out
 
 
 def test_the_page_shows_the_example() -> None:
