@@ -114,6 +114,9 @@ def _calibrate_to(
         raise InputError("--from needs --scenario: the model, hardware and scheduler that the server was started with")
     if out.resolve() in {path.resolve() for path in (*benchmarks, *hold_out, *([metrics] if metrics else []))}:
         raise InputError(f"{out}: would be overwritten, and it is what is read; choose another name")
+    fitted = {path.resolve() for path in benchmarks}
+    if again := next((path for path in hold_out if path.resolve() in fitted), None):
+        raise InputError(f"--hold-out is {again}, but that is what is fitted; it must be another benchmark")
     scenario = load_scenario(name, overrides)
     measured, tested = [read_benchmark(path) for path in benchmarks], [read_benchmark(path) for path in hold_out]
     for note in (f"{each.name}: {note}" for each in (*measured, *tested) for note in each.notes):

@@ -206,8 +206,9 @@ class Progress:
         """Say how many runs were done how quickly, the start of the workers included."""
         done, wall_s = self._there - self._stored, time.monotonic() - self._begun
         stored = f"{counted_runs(self._stored)} from the store" if self._stored else ""
-        work = f"{counted_runs(done)} in {wall_s:.1f} s, {self._cpu_s:.1f} CPU s of work: {self._cpu_s / wall_s:.1f} at a time"
-        mention(", ".join(text for text in (stored, work if done else "") if text))
+        busy = f"{self._cpu_s:.1f} CPU s of work: {self._cpu_s / wall_s:.1f} at a time"
+        work = f"{counted_runs(done)} in {wall_s:.1f} s, {busy}" if done else ""
+        mention(", ".join(text for text in (stored, work) if text))
 
     def retried(self, runs: int) -> None:
         """See `Watcher`."""

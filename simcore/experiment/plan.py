@@ -280,9 +280,12 @@ class _Search:
             if rate > HIGHEST:
                 if kept is not None and pace != 1:  # a rate that only quicker steps carry is no reason to give up
                     return kept, kept
+                long = (
+                    f"{level.rejected:.1%} of the requests are too long for the model, or the pool, and are refused; "
+                )
                 raise InputError(
-                    f"no rate up to {HIGHEST:,.0f} requests/s breaks {' or '.join(map(str, self.limits))}: take more "
-                    "requests, or narrower limits"
+                    f"no rate up to {HIGHEST:,.0f} requests/s breaks {' or '.join(map(str, self.limits))}: "
+                    f"{long if level.rejected else ''}take more requests, or narrower limits"
                 )
             step = min(step * 1.5, 8.0)
         while kept is not None and broken.rate > kept.rate * (1 + TOLERANCE):

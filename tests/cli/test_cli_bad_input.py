@@ -387,6 +387,8 @@ COMMANDS: list[tuple[list[str], str]] = [
      "writes it with --save-result --save-detailed"),
     (["calibrate", "--from", "late.jsonl", "--scenario", "chat", "--out", "late.jsonl"], "late.jsonl: would be "
      "overwritten, and it is what is read; choose another name"),
+    (["calibrate", "--from", "late.jsonl", "--scenario", "chat", "--hold-out", "./late.jsonl"], "--hold-out is "
+     "late.jsonl, but that is what is fitted; it must be another benchmark"),
     # overlay
     (["overlay", "late.jsonl"], f"Missing option '--scenario'{HELP}"),
     (["overlay", "none.json", "--scenario", "chat"], f"none.json: {MISSING}"),

@@ -99,6 +99,9 @@ def test_the_plan_is_the_same_in_several_processes() -> None:
 def test_no_rate_breaks_a_wide_limit() -> None:
     with pytest.raises(InputError, match=r"no rate up to 100,000 requests/s breaks ttft.p99 <= 100 s: take more"):
         found("ttft.p99<100s", requests=50)
+    mixed = 'workload.prompt={ distribution = "lognormal", mean = 20, cv = 1.0 }'
+    with pytest.raises(InputError, match=r"\d% of the requests are too long"):
+        found("ttft.p99<100s", "memory.blocks=2", "workload.output.tokens=2", mixed, requests=50)
 
 
 def test_a_limit_that_nothing_keeps() -> None:
