@@ -80,7 +80,7 @@ tr:last-child>*{border-bottom:0}
 thead th{border-bottom:1.5px solid var(--muted);white-space:nowrap;vertical-align:bottom}
 td.n,th.n{text-align:right;white-space:nowrap}
 td.best{font-weight:650}
-.scroll tr>:first-child{position:sticky;left:0;background:var(--paper)}td>code+.muted{min-width:13rem}
+.scroll tr>:first-child{position:sticky;left:0;background:var(--paper)}td>code+.muted{min-width:min(13rem,38vw)}
 th button{border:0;padding:0;font-weight:600;text-align:inherit}
 th button::after{content:" \\2195";opacity:.35}
 th[aria-sort=ascending] button::after{content:" \\2191";opacity:1}
