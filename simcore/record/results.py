@@ -98,6 +98,8 @@ class Results:
                 "output_tokens": columns["output_tokens"],
             }
         )
+        if workload.category is not None:
+            frame = frame.with_columns(category=workload.category)
         if self.record.tiers:
             frame = frame.with_columns(tier_hit_tokens=columns["tier_hit_tokens"])
         return frame.with_columns(pl.col(pl.Float64).fill_nan(None))

@@ -210,6 +210,7 @@ class Replay:
                 "hit_tokens": sum(request.hits),
                 "computed_tokens": request.computed_tokens,
                 "output_tokens": len(request.tokens),
+                **({} if self.workload.category is None else {"category": int(self.workload.category[row])}),
             }
             for row, request in enumerate(self.requests)
         ]
