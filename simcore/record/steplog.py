@@ -63,6 +63,8 @@ class StepLog:
         }
         if plan.moves:
             line["moves"] = [[move.kind, ids[move.sequence], move.source, move.target] for move in plan.moves]
+        if plan.keeps:
+            line["keeps"] = [[ids[keep.seq], keep.tokens, keep.dropped, keep.table] for keep in plan.keeps]
         self._lines.append(line)
 
     def committed(self, plan: StepPlan, ended: list[Sequence]) -> None:

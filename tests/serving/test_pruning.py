@@ -1,6 +1,8 @@
 """Live sequences that lose tokens: plans carried out on names, and by hand."""
 
+import json
 from collections import Counter
+from io import StringIO
 
 import numpy as np
 from hypothesis import given, settings
@@ -103,3 +105,11 @@ def shared_prompts(count: int, tokens: int) -> Workload:
         np.full(count, 5),
         runs=Runs(np.arange(count + 1), np.ones(count, np.int64), np.full(count, tokens)),
     )
+
+
+def test_the_log_of_steps_says_who_is_pruned() -> None:
+    log = StringIO()
+    workload = Workload("test", np.zeros(1), np.array([16]), np.array([3]))
+    simulate(by_hand({"budget": 6}), workload=workload, step_log=log)
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert [line.get("keeps") for line in lines] == [[["r0", 6, 10, [1, 2]]], None, None]
