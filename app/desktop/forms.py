@@ -172,9 +172,9 @@ class Form(QWidget):
             if field is not None and type(field) is not type_of(info) and field.info is not info:
                 self._drop(info.path)
                 field = None
-            basic = (
-                info.path in BASIC or self._table_of(info.path) in BASIC or bool(info.when) or not self._in_group(info)
-            )
+            table, _, name = info.path.rpartition(".")
+            chooses = name in TAGS and "." not in table  # a whole section is about what is chosen there
+            basic = bool({info.path, table} & BASIC) or bool(info.when) or not table or chooses
             told = any(self._concerns(problem, info.path) for problem in self.document.problems)
             group = self._group(info.path)
             wanted = basic or told or self.document.given(info.path) is not None or group.all
@@ -236,12 +236,6 @@ class Form(QWidget):
     def _there(self, table: str) -> bool:
         """Whether a table below a section exists now."""
         return self.document.value(table) is not None or self.document.info(table).default is not None
-
-    def _table_of(self, path: str) -> str:
-        return path.rpartition(".")[0]
-
-    def _in_group(self, info: KeyInfo) -> bool:
-        return "." in info.path
 
     def _concerns(self, problem: str, path: str) -> bool:
         table, _, name = path.rpartition(".")

@@ -96,6 +96,8 @@ class Tour(QWidget):
         self.window_.removeEventFilter(self)
         self.hide()
         self.deleteLater()
+        if self.window_.shown is not None:
+            self.window_.shown.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def go(self, number: int) -> None:
         """To a place; past the last one it is over."""

@@ -62,8 +62,8 @@ class MainWindow(QMainWindow):
         """what was last started"""
         self._other = False
         """another document was opened since"""
-        self._widths = (0, 0)
-        """of the window before the inspector was shown, and with it"""
+        self._narrow = 0
+        """its width before the inspector was shown"""
 
         self.rail = Rail()
         self.stack = QStackedWidget()
@@ -205,14 +205,13 @@ class MainWindow(QMainWindow):
 
     def _show_inspector(self, on: bool) -> None:
         """A window that has to grow for it is as wide as before when it goes."""
-        before, grown = self._widths
         if on and self.dock.isHidden():
-            before = self.width()
+            self._narrow = self.width()
             self.dock.show()
-            self._widths = before, max(before, self.minimumSizeHint().width())
         elif not on and not self.dock.isHidden():
+            before, forced = self._narrow, self.width() <= self.minimumSizeHint().width()
             self.dock.hide()
-            if before < self.width() <= grown:  # else the person has made it wider
+            if forced and before < self.width():
                 if (layout := self.layout()) is not None:
                     layout.activate()  # so that its room is free
                 self.resize(before, self.height())

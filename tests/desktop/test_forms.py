@@ -44,6 +44,43 @@ def test_basic_keys_first_and_the_rest_below_more(form: Form, qtbot: QtBot) -> N
     assert "memory.keep_unwritten" in shown(form)
 
 
+def test_what_a_new_section_chooses_is_shown_first(qtbot: QtBot) -> None:
+    """A family that nobody has named as needed first: its policy is seen at once, in words, and what it brings."""
+    document = Document()
+    known = {"default": None, "unit": "", "choices": (), "limits": {}, "words": "", "when": {}}
+    document.known += (
+        KeyInfo(path="shrinking", type="table", help="What is left out.", **known),
+        KeyInfo(
+            path="shrinking.policy",
+            type="text",
+            help="How tokens are chosen. none: no token is left out; window: the last ones stay.",
+            **known | {"default": "none", "choices": ("none", "window", "heavy-hitters")},
+        ),
+        KeyInfo(
+            path="shrinking.budget",
+            type="whole number",
+            help="How many stay.",
+            **known | {"default": 256, "unit": "tokens", "when": {"shrinking.policy": "window"}},
+        ),
+        KeyInfo(path="shrinking.rarely", type="number", help="Seldom.", **known),
+    )
+    form = Form(document)
+    document.setParent(form)
+    qtbot.addWidget(form)
+    form.resize(420, 3000)
+    form.show()
+    assert form.groups["shrinking"].head.text() == "Shrinking"
+    assert {path for path in shown(form) if path.startswith("shrinking")} == {"shrinking.policy"}
+    field = form.fields["shrinking.policy"]
+    assert isinstance(field, ChoiceField)
+    assert [field.editor.itemText(place) for place in range(field.editor.count())] == [
+        "none",
+        "window",
+        "heavy-hitters",
+    ]
+    assert "more" in form.groups["shrinking"].more.text()
+
+
 def test_every_key_has_a_field_when_it_exists(form: Form) -> None:
     document = form.document
     for table in ("workload.conversations", "hardware.flops", "metrics.slo"):

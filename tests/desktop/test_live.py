@@ -58,6 +58,19 @@ def go_to_the_end(session: LiveSession, qtbot: QtBot) -> None:
     qtbot.waitUntil(lambda: session.state == "ended")
 
 
+def test_what_is_chosen_stays_so_while_another_page_is_shown(
+    window: MainWindow, page: Live, session: LiveSession, qtbot: QtBot
+) -> None:
+    window.begin()
+    qtbot.waitUntil(lambda: page.state is not None and bool(page.state.refs[1:].any()))
+    page.choose_block(3)
+    window.show_page("calculator")
+    window.show_page("live")
+    assert page.chosen == ("block", 3)
+    window.begin()
+    assert page.chosen is None, "another run has other blocks"
+
+
 def test_the_tour_shows_blocks_that_fill(window: MainWindow, page: Live, session: LiveSession, qtbot: QtBot) -> None:
     window.document.start("default")
     window.tour()

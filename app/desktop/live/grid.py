@@ -68,6 +68,7 @@ class BlockGrid(QWidget):
         self._origin = QPointF(0, 0)  # of the view, in pixels of the content
         self._pressed: QPointF | None = None
         self._moved = False
+        self._tip_at = QPoint()
         self._buffer: Pixels | None = None
         theme.themes.changed.connect(self.update)
 
@@ -363,13 +364,22 @@ class BlockGrid(QWidget):
 
     def event(self, event: QEvent) -> bool:
         if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
-            block = self.block_at(QPointF(event.pos()))
-            if block and self.painting is not None:
-                QToolTip.showText(event.globalPos(), self.tell(block), self, self.rect_of(block).toRect())
-            else:
-                QToolTip.hideText()
+            self._tip_at = event.globalPos()
+            self._tip()
             return True
         return super().event(event)
+
+    def tell_again(self) -> None:
+        """What the tooltip says of a block may not be so any more."""
+        if QToolTip.isVisible() and self.underMouse():
+            self._tip()
+
+    def _tip(self) -> None:
+        block = self.block_at(QPointF(self.mapFromGlobal(self._tip_at)))
+        if block and self.painting is not None:
+            QToolTip.showText(self._tip_at, self.tell(block), self, self.rect_of(block).toRect())
+        else:
+            QToolTip.hideText()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         page = max(1, self.height() // self.cell - 1) * self.columns

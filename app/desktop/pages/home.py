@@ -28,7 +28,7 @@ from simcore.scenario.presets import preset_names, read_preset
 
 SKETCH_REQUESTS = 600
 SKETCH_COLUMNS = 56
-CARD_WIDTH = 268
+CARD_WIDTH = 300
 """A card is at least so wide, and there are as many in a row as fit."""
 FIRST = ("default", "chat", "agents", "code-completion", "long-context", "overload")
 """These come first; the others follow by name."""

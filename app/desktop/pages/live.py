@@ -89,6 +89,7 @@ class Live(Page):
         self.session.unopened.connect(lambda sentence: complain(self, "Not opened", sentence))
         self.session.state_changed.connect(lambda _state: self._show_where())
         theme.themes.changed.connect(self._dress)
+        self._began()
 
     # Making
 
@@ -280,7 +281,6 @@ class Live(Page):
 
     def enter(self) -> None:
         self._shown = True
-        self._began()
         self._frame()
 
     def leave(self) -> None:
@@ -493,6 +493,7 @@ class Live(Page):
             if state is not None:
                 view.tell_count(state)
                 self._hover(which, view.under if view.under < len(state.refs) else 0)  # it may have changed hands
+                view.grid.tell_again()
 
     def _fill_tables(self) -> None:
         history, step = self.session.history, self.session.shown
