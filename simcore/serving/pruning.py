@@ -35,18 +35,17 @@ class PruningPlanner:
 
     def _keep(self, sequence: Sequence, stored: int, clock: int) -> Keep | None:
         """What a sequence keeps of so many tokens, if it is to be pruned now; when it is to be looked at again."""
-        dropped, keep = stored - sequence.stays, None
+        dropped = stored - sequence.stays
         sequence.limit = self._memory.budget.next_at(sequence.stays)
         if dropped > 0 and sequence.ends >= clock:
             table = self._memory.pack(sequence, sequence.stays)
-            if table is None:
-                sequence.limit = stored + 1
-            else:
-                keep = Keep(sequence.id, sequence.stays, table, dropped)
+            if table is not None:
                 self._shortened.append(sequence)
+                return Keep(sequence.id, sequence.stays, table, dropped)
+            sequence.limit = stored + 1
         self._decoding.asks.strike(sequence.asks, sequence)
         self._decoding.note_ask(sequence)
-        return keep
+        return None
 
     def done(self, plan: StepPlan, clock: int) -> None:
         """The step is done: who was to be pruned after it has fewer tokens now."""

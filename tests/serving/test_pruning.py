@@ -96,6 +96,18 @@ def test_without_room_the_claim_on_the_cache_is_given_up() -> None:
     assert steps["blocks_used"].tolist()[:2] == [5, 2]
 
 
+def test_a_preempted_request_hits_what_it_let_go_of_when_it_was_pruned() -> None:
+    """Whether its blocks are recorded or not. A long prompt's second chunk wants 6 blocks, and takes 2 of its 5."""
+    scenario = by_hand({"budget": 16}, blocks=16, caching=True).overridden(
+        ["scheduler.long_prefill_token_threshold=24"]
+    )
+    workload = Workload("test", np.zeros(2), np.array([48, 20]), np.array([3, 4]))
+    for journal in (False, True):
+        steps = simulate(scenario, workload=workload, journal=journal).record.steps
+        assert steps["preemptions"].tolist() == [0, 1, 0, 0, 0]
+        assert steps["hit_tokens"].tolist() == [0, 0, 12, 0, 0]
+
+
 def shared_prompts(count: int, tokens: int) -> Workload:
     """Requests far apart with one prompt."""
     return Workload(
