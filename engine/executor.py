@@ -257,6 +257,8 @@ class EngineExecutor:
             del self.tables[seq], self.branches[seq]
             if self.pruner is not None:
                 self.pruner.close(seq)
+        if self.pruner is not None:
+            self.pruner.put_off(plan.put_off)
 
     def _open(self, branch: Branch, prompt: Ids) -> Text:
         return Text(np.concatenate((prompt, self._ids.output(*branch))), len(prompt))

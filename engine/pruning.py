@@ -76,6 +76,11 @@ class Pruner:
         """A sequence has ended, or given way: when it is back, it has all its tokens again."""
         del self.memories[seq]
 
+    def put_off(self, seqs: Sequence[Seq]) -> None:
+        """These are pruned later than they were to be: what they compute until then counts too."""
+        for seq in seqs:
+            self.memories[seq].until = math.inf
+
     def slots(self, seqs: Sequence[Seq], positions: Sequence[int]) -> list[int]:
         """In which slot of its table the token at a position is, for each of some sequences."""
         return [position - self.memories[seq].dropped for seq, position in zip(seqs, positions, strict=True)]
@@ -156,8 +161,8 @@ class Pruner:
         memory.dropped += stored - tokens
         if memory.attended is not None:
             memory.attended = memory.attended.gather(-1, places)
-        if tokens + memory.dropped >= memory.until:  # nobody will ask again
-            memory.attended = None
+        if not self._outputs:  # nobody will ask again
+            memory.until, memory.attended = 0, None
             memory.queries.clear()
 
 

@@ -63,7 +63,7 @@ class PrunedMemory(PagedMemory):
             pool.unregister(given_up)
             cached = [block for block in cached if pool.holders(block) > 1]
             own = given_up + own
-        elif cached:  # what only itself can find is worth finding from now on: a preemption brings it back for all of it
+        elif cached:  # after a preemption it wants all of them again, those too that only itself can find
             pool.publish(cached, sequence.keys[: len(cached)])
         lacking = count - len(own)
         fresh = pool.take(lacking, sequence.id) if lacking > 0 else []

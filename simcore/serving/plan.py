@@ -57,7 +57,7 @@ class StepPlan:
 
     __slots__ = (
         "chunk_context", "chunk_tokens", "chunks", "closed", "context", "counts", "grown", "held", "index", "keeps",
-        "made", "moves", "opened", "pairs", "preempted", "rows", "seqs", "starts", "tokens",
+        "made", "moves", "opened", "pairs", "preempted", "put_off", "rows", "seqs", "starts", "tokens",
     )  # fmt: skip
 
     def __init__(self, index: int, made: Tick, closed: list[Seq]) -> None:
@@ -90,6 +90,8 @@ class StepPlan:
         """in this order, before the model runs; one may be for a sequence that has had to give way since"""
         self.keeps: Sequence[Keep] = ()
         """who is pruned, after the model has run"""
+        self.put_off: Sequence[Seq] = ()
+        """who was to be pruned too, but finds no room to pack what it keeps: it will be in a later step"""
         self.preempted: list[Seq] = []
         self.closed = closed
         """finished since the last plan, or preempted: forgotten when all else is noted, before the model runs"""

@@ -29,23 +29,24 @@ class PruningPlanner:
         for sequence in sampled:
             sequence.stays = self._memory.budget.stays(sequence.computed)
             due.append((sequence, sequence.computed))
-        keeps = [keep for sequence, stored in due if (keep := self._keep(sequence, stored, clock)) is not None]
+        keeps, put_off = [], []
+        for sequence, stored in due:
+            sequence.limit = self._memory.budget.next_at(sequence.stays)
+            dropped = stored - sequence.stays
+            if dropped > 0 and sequence.ends >= clock:
+                table = self._memory.pack(sequence, sequence.stays)
+                if table is not None:
+                    keeps.append(Keep(sequence.id, sequence.stays, table, dropped))
+                    self._shortened.append(sequence)
+                    continue
+                put_off.append(sequence.id)
+                sequence.limit = stored + 1
+            self._decoding.asks.strike(sequence.asks, sequence)
+            self._decoding.note_ask(sequence)
         if keeps:
             plan.keeps = keeps
-
-    def _keep(self, sequence: Sequence, stored: int, clock: int) -> Keep | None:
-        """What a sequence keeps of so many tokens, if it is to be pruned now; when it is to be looked at again."""
-        dropped = stored - sequence.stays
-        sequence.limit = self._memory.budget.next_at(sequence.stays)
-        if dropped > 0 and sequence.ends >= clock:
-            table = self._memory.pack(sequence, sequence.stays)
-            if table is not None:
-                self._shortened.append(sequence)
-                return Keep(sequence.id, sequence.stays, table, dropped)
-            sequence.limit = stored + 1
-        self._decoding.asks.strike(sequence.asks, sequence)
-        self._decoding.note_ask(sequence)
-        return None
+        if put_off:
+            plan.put_off = put_off
 
     def done(self, plan: StepPlan, clock: int) -> None:
         """The step is done: who was to be pruned after it has fewer tokens now."""

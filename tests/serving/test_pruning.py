@@ -80,7 +80,7 @@ def test_again_and_again() -> None:
 
 def test_what_is_cached_stays_whole() -> None:
     """The first request packs what it keeps into fresh blocks; the second hits its whole prompt but the last block."""
-    record, _ = carried_out(by_hand({"budget": 6}, caching=True), shared_prompts(2, 16))
+    record, _ = carried_out(by_hand({"budget": 6}, caching=True), shared_prompts(2, 16, gap=1000))
     steps = record.steps
     assert steps["hit_tokens"].sum() == 12
     assert steps["blocks_used"].tolist()[:5] == [6, 2, 2, 3, 3]  # the fresh blocks are there before the old ones go
@@ -89,7 +89,7 @@ def test_what_is_cached_stays_whole() -> None:
 
 def test_without_room_the_claim_on_the_cache_is_given_up() -> None:
     """A prompt takes 5 blocks of 6: what it keeps is packed into 2 of its own, and nobody finds its prompt later."""
-    record, _ = carried_out(by_hand({"budget": 6}, blocks=7, caching=True), shared_prompts(2, 20))
+    record, _ = carried_out(by_hand({"budget": 6}, blocks=7, caching=True), shared_prompts(2, 20, gap=1000))
     steps = record.steps
     assert steps["prunings"].sum() == 2
     assert steps["hit_tokens"].sum() == 0
@@ -108,13 +108,22 @@ def test_a_preempted_request_hits_what_it_let_go_of_when_it_was_pruned() -> None
         assert steps["hit_tokens"].tolist() == [0, 0, 12, 0, 0]
 
 
-def shared_prompts(count: int, tokens: int) -> Workload:
-    """Requests far apart with one prompt."""
+def test_where_all_is_shared_it_waits() -> None:
+    """Two share 5 blocks, each has one of its own, and none is free, until one of them has to give way."""
+    record, _ = carried_out(by_hand({"budget": 12}, blocks=8, caching=True), shared_prompts(2, 21, outputs=8))
+    steps = record.steps
+    assert steps["hit_tokens"].tolist()[0] == 20
+    assert steps["preemptions"].tolist()[:5] == [0, 0, 0, 0, 1]
+    assert steps["pruned_tokens"].tolist()[:5] == [0, 0, 0, 0, 21 + 4 - 12]
+
+
+def shared_prompts(count: int, tokens: int, outputs: int = 5, gap: float = 0) -> Workload:
+    """Requests with one prompt, so many seconds apart."""
     return Workload(
         "test",
-        np.arange(count) * 1000.0,
+        np.arange(count) * gap,
         np.full(count, tokens),
-        np.full(count, 5),
+        np.full(count, outputs),
         runs=Runs(np.arange(count + 1), np.ones(count, np.int64), np.full(count, tokens)),
     )
 

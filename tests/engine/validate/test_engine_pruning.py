@@ -89,8 +89,11 @@ class Server:
         for keep in plan.keeps:
             self.kept[keep.seq][self.computed[keep.seq]] = executor.pruner.memories[keep.seq].kept.clone()
 
-    def step(self, budget: int = 0, outputs: bool = False) -> None:
-        """Some of the sequences go on, in chunks of chance; who has more than `budget` tokens then keeps so many."""
+    def step(self, budget: int = 0, outputs: bool = False, late: int = 0) -> None:
+        """Some of the sequences go on, in chunks of chance; who has more than `budget` tokens then keeps so many.
+
+        `late`: for so many steps after its prompt a sequence finds no room to be pruned.
+        """
         plan = StepPlan(self.index, 0, [])
         self.index += 1
         rows = [seq for seq in self.stored if self.computed[seq] < PROMPT + OUTPUT - 1 and self.rng.random() < 0.8]
@@ -106,7 +109,7 @@ class Server:
                 plan.grown[seq] = [(0, more)]
             else:
                 plan.opened[seq] = Opening(seq, 0, None, [more], 0, 0, PROMPT)
-            due = self.computed[seq] == PROMPT or (outputs and self.computed[seq] > PROMPT)
+            due = self.computed[seq] == PROMPT + late or (outputs and self.computed[seq] > PROMPT + late)
             if budget and due and self.stored[seq] > budget:
                 table += more
                 left = table[: -(-budget // SIZE)]
@@ -115,12 +118,13 @@ class Server:
                 keeps.append(Keep(seq, budget, left, self.stored[seq] - budget))
                 self.stored[seq] = budget
         plan.keeps = keeps
+        plan.put_off = [seq for seq in rows if PROMPT <= self.computed[seq] < PROMPT + late]
         self.executor.submit(plan)
         self.executor.collect()
 
-    def run(self, budget: int = 0, outputs: bool = False) -> None:
+    def run(self, budget: int = 0, outputs: bool = False, late: int = 0) -> None:
         while min(self.computed.values()) < PROMPT + OUTPUT - 1:
-            self.step(budget, outputs)
+            self.step(budget, outputs, late)
 
 
 class Remembers:
@@ -183,15 +187,17 @@ def test_answers_are_those_of_attention_that_masks_what_was_dropped(
         assert (found - whole)[1:].abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("late", [0, 3])
 @pytest.mark.parametrize("outputs", [False, True])
 @pytest.mark.parametrize("window", [1, 5, 50])
 def test_a_policy_is_shown_what_is_stored_and_how_it_was_looked_at(
-    loaded: Checkpoint, window: int, outputs: bool
+    loaded: Checkpoint, window: int, outputs: bool, late: int
 ) -> None:
     policy = SumsToo(window)
     server = Server(loaded, policy, window, sequences=1, prune_outputs=outputs)
-    server.run(budget=11, outputs=outputs)
+    server.run(budget=11, outputs=outputs, late=late)
     ((seq, kept),) = server.kept.items()
+    assert next(iter(kept)) == PROMPT + late
     assert len(policy.seen) == LAYERS * len(kept)
     ids = server.executor.texts[seq, 0].ids[: PROMPT + OUTPUT - 1]
     masked = Masked(len(ids), kept)
