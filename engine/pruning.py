@@ -25,6 +25,7 @@ from engine.batch import Batch
 from engine.kv_cache import KVCache
 from simcore.errors import InputError
 from simcore.policies.pruning import Pruning, View, keep_highest
+from simcore.schema import shown
 from simcore.serving.plan import Keep, Seq
 
 
@@ -60,6 +61,11 @@ class Pruner:
         self._cache = cache
         self._heads = heads
         self._outputs = outputs
+        if not isinstance(policy.window, int) or policy.window < 0:
+            raise InputError(
+                f"pruning policy {policy.name}: its window is {shown(policy.window)}, but must be a whole number, "
+                "at least 0 (tokens)"
+            )
         self._looks = policy.window > 0 or policy.sums_attention
 
     def open(self, seq: Seq, computed: int, known: int) -> None:
@@ -128,7 +134,7 @@ class Pruner:
     def prune(self, keep: Keep, table: Sequence[int], stored: int) -> None:
         """A sequence whose first `stored` slots of a table are written keeps some of them, in its new table.
 
-        Raises InputError where a policy's scores are not one for each token.
+        Raises InputError where a policy's scores are not a number for each token.
         """
         memory, tokens = self.memories[keep.seq], keep.tokens
         positions = memory.positions(stored)
@@ -140,19 +146,18 @@ class Pruner:
             view = View(
                 layer=layer,
                 layers=len(positions),
-                positions=where,
+                positions=where.clone(),  # what is remembered is not for others to write to
                 keys=keys,
                 values=values,
                 queries=None if queries is None else queries[layer].transpose(0, 1),
-                attended=None if memory.attended is None else memory.attended[layer],
+                attended=None if memory.attended is None else memory.attended[layer].clone(),
                 keep=tokens,
             )
             scores = self._policy.score(view)
-            if getattr(scores, "shape", None) != where.shape:
-                found = list(getattr(scores, "shape", ())) or type(scores).__name__
+            if problem := _problem(scores, where):
                 raise InputError(
                     f"pruning policy {self._policy.name}: a score for each stored token of each head is wanted, "
-                    f"{list(where.shape)} of them, but it gave {found}"
+                    f"{list(where.shape)} of them, but {problem}"
                 )
             chosen.append(keep_highest(scores, tokens))
         places = torch.stack(chosen)
@@ -164,6 +169,17 @@ class Pruner:
         if not self._outputs:  # nobody will ask again
             memory.until, memory.attended = 0, None
             memory.queries.clear()
+
+
+def _problem(scores: object, tokens: Tensor) -> str:
+    """What is wrong with a policy's scores of `tokens`, as a sentence ends; empty: nothing."""
+    if not isinstance(scores, Tensor):
+        return f"it gave {type(scores).__module__}.{type(scores).__name__}".replace("builtins.", "")
+    if scores.shape != tokens.shape:
+        return f"it gave {list(scores.shape)}"
+    if scores.is_complex() or scores.isnan().any():
+        return "some that it gave are no real numbers"
+    return ""
 
 
 class _Watched:

@@ -25,7 +25,7 @@ NAME = (
     "but must be text of at most 100 letters, digits, spaces and any of _ . , + = ( ) -, with a letter or digit first"
 )
 BLOCKS = "but must be a whole number from 2 to 1,000,000,000 (blocks)"
-SECTIONS = "name, seed, model, hardware, memory, scheduler, timing, workload, metrics"
+SECTIONS = "name, seed, model, hardware, memory, scheduler, pruning, timing, workload, metrics"
 PUBLISHED = ", ".join(NAMES)
 PRESETS = ", ".join(preset_names("scenarios"))
 MISSING, IS_FOLDER = "cannot be read: no such file or directory", "cannot be read: is a directory"
@@ -49,7 +49,7 @@ FILES: dict[str, bytes] = {
     "range.toml": b"[memory]\nblocks = 1",
     "nan.toml": b"[metrics.slo]\nttft = nan",
     "steering.toml": b'"\\u001b[31m" = 1',
-    "pruning.toml": b"[pruning]",
+    "pruning.toml": b"[pruning]\nkeep = 2",
     "traceless.toml": b'[memory]\nblocks = 9\n[timing]\nmodel = "constant"\n[workload]\ntrace = "none.csv"',
     "config.toml": b"[model]\nconfig = 'bare.toml'",
     "folder/scenario.toml": b"",
@@ -122,7 +122,7 @@ SCENARIOS = {
     "range.toml": f"range.toml: memory.blocks is 1, {BLOCKS}",
     "nan.toml": "nan.toml: metrics.slo.ttft is nan, but must be a number, above 0 (s)",
     "steering.toml": f'steering.toml: "\\u001b[31m" is not a key; a scenario has {SECTIONS}',
-    "pruning.toml": "pruning.toml: pruning: dropping tokens of live requests cannot be simulated yet",
+    "pruning.toml": "pruning.toml: pruning.keep is 2, but must be a number, above 0 and at most 1",
     "config.toml": "config.toml: model: {here}/bare.toml: must hold one JSON object",
 }
 """A scenario's file, and what `simulate` and `scenario check` say of it."""

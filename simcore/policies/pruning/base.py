@@ -38,8 +38,12 @@ class View:
         """[kv_heads, heads / kv_heads, seen, tokens]: how each of `queries` shares its attention among the tokens.
 
         Softmax over the tokens that stand no later than the query (https://arxiv.org/abs/1706.03762), in float32 or
-        wider. The last token that is stored is the last that asked.
+        wider. The last token that is stored is the last that asked. Raises ValueError without `queries`.
         """
+        if self.queries is None:
+            raise ValueError(
+                "there are no queries: a policy's class says by its `window` of how many tokens it wants them"
+            )
         xp = array_namespace(self.keys)
         (kv_heads, tokens, size), seen = self.keys.shape, self.queries.shape[1]
         queries = xp.reshape(widened(self.queries), (kv_heads, -1, size))

@@ -332,9 +332,13 @@ def test_plans_that_cannot_be_carried_out(loaded: Checkpoint) -> None:
 @pytest.mark.parametrize(
     ("scores", "found"),
     [
-        (lambda view: view.values[0, :, 0], rf"\[{PROMPT}\]"),
-        (lambda view: view.values[:, 1:, 0], rf"\[2, {PROMPT - 1}\]"),
-        (lambda view: view.values[:, :, 0].tolist(), "list"),
+        (lambda view: view.values[0, :, 0], rf"it gave \[{PROMPT}\]"),
+        (lambda view: view.values[:, 1:, 0], rf"it gave \[2, {PROMPT - 1}\]"),
+        (lambda view: view.values[:, :, 0].tolist(), "it gave list"),
+        (lambda view: view.values[:, :, 0].numpy(), "it gave numpy.ndarray"),
+        (lambda view: view.attended, "it gave NoneType"),
+        (lambda view: view.values[:, :, 0].log(), "some that it gave are no real numbers"),
+        (lambda view: view.positions * 1j, "some that it gave are no real numbers"),
     ],
 )
 def test_scores_that_are_not_one_for_each_token_are_a_sentence(
@@ -347,5 +351,39 @@ def test_scores_that_are_not_one_for_each_token_are_a_sentence(
             return scores(view)
 
     server = Server(loaded, Wrong(), 0, sequences=1)
-    with pytest.raises(InputError, match=rf"pruning policy wrong: .* \[2, {PROMPT}\] of them, but it gave {found}"):
+    with pytest.raises(InputError, match=rf"pruning policy wrong: .* \[2, {PROMPT}\] of them, but {found}"):
         server.run(budget=9)
+
+
+@pytest.mark.parametrize("window", [-1, 2.5, "all"])
+def test_a_window_that_is_no_number_of_tokens_is_a_sentence(loaded: Checkpoint, window: Any) -> None:
+    with pytest.raises(InputError, match=r"pruning policy .* its window is .*, but must be a whole number, at least 0"):
+        Server(loaded, AtRandom(window), 0)
+
+
+def test_queries_that_were_not_asked_for_are_a_sentence(loaded: Checkpoint) -> None:
+    class Looks(Pruning):
+        def score(self, view: View) -> Tensor:
+            weights: Tensor = view.weights()
+            return weights.sum((1, 2))
+
+    with pytest.raises(ValueError, match="there are no queries: a policy's class says by its `window` of how many"):
+        Server(loaded, Looks(), 0).run(budget=9)
+
+
+def test_a_policy_that_writes_to_what_it_is_shown_harms_nobody(loaded: Checkpoint) -> None:
+    class Writes(SumsToo):
+        def score(self, view: View) -> Tensor:
+            scores = super().score(view)
+            for each in (view.positions, view.keys, view.values, view.attended):
+                each[:] = 0
+            return scores
+
+    runs = Server(loaded, SumsToo(), 0, prune_outputs=True), Server(loaded, Writes(), 0, prune_outputs=True)
+    for server in runs:
+        server.run(budget=9, outputs=True)
+    for seq, logits in runs[0].logits.items():
+        assert torch.equal(torch.stack(logits), torch.stack(runs[1].logits[seq]))
+        memories = [server.executor.pruner.memories[seq] for server in runs if server.executor.pruner is not None]
+        assert torch.equal(memories[0].kept, memories[1].kept)
+        assert torch.equal(memories[0].attended, memories[1].attended)
