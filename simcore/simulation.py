@@ -51,8 +51,9 @@ class Simulation:
 
         _check(self.workload)
         late = scenario.scheduler.async_scheduling
-        if late and self.workload.samples is not None and (self.workload.samples > 1).any():
-            raise UnsupportedError("scheduler.async_scheduling cannot be simulated with several samples yet")
+        if self.workload.samples is not None and (self.workload.samples > 1).any() and (late or scenario.pruning.on):
+            name = "scheduler.async_scheduling" if late else "pruning"
+            raise UnsupportedError(f"{name} cannot be simulated with several samples yet")
         self._with_journal = journal
         self.journal = Journal() if journal or step_log is not None else None
         if timer is None and executor is None:

@@ -143,15 +143,15 @@ class Scenario(Section):
     def _not_with_pruning(self, model: str) -> dict[str, str]:
         """What cannot be simulated yet where live requests lose tokens; `model`: what is in the way of this one."""
         memory, scheduler = self.memory, self.scheduler
-        asked = {
-            "workload.samples": (self.workload.samples or 1) > 1,
-            "scheduler.preemption": scheduler.preemption != "recompute",
-            "scheduler.async_scheduling": scheduler.async_scheduling,
-            "memory.tiers": bool(memory.tiers),
-            "memory.structure": memory.structure != "hash",
-            "memory.allocator": memory.allocator.model_dump()["policy"] != "paged",
+        wanted = {
+            "workload.samples": ((self.workload.samples or 1) == 1, "1"),
+            "scheduler.preemption": (scheduler.preemption == "recompute", '"recompute"'),
+            "scheduler.async_scheduling": (not scheduler.async_scheduling, "false"),
+            "memory.tiers": (not memory.tiers, "empty"),
+            "memory.structure": (memory.structure == "hash", '"hash"'),
+            "memory.allocator": (memory.allocator.model_dump()["policy"] == "paged", '"paged"'),
         }
-        problems = {name: "cannot be simulated together with pruning yet" for name, there in asked.items() if there}
+        problems = {name: f"must be {good} with pruning" for name, (there, good) in wanted.items() if not there}
         if model:
             key = "pruning.budget" if self.pruning.budget else "pruning.keep"
             problems[key] = f"{model} cannot be simulated with that yet"

@@ -162,7 +162,7 @@ SENTENCES = [
     ),
     (
         'pruning.budget = 64\nscheduler.preemption = "swap"',
-        'scheduler.preemption is "swap", but cannot be simulated together with pruning yet',
+        'scheduler.preemption is "swap", but must be "recompute" with pruning',
     ),
     (
         'pruning.keep = 0.5\nmodel.preset = "gemma-3-27b"',

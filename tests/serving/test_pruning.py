@@ -5,9 +5,11 @@ from collections import Counter
 from io import StringIO
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 
 from simcore import Scenario, Simulation, Workload, simulate
+from simcore.errors import UnsupportedError
 from simcore.record.recorder import Record
 from simcore.timing import make_timer
 from simcore.workload.columns import Runs
@@ -121,7 +123,7 @@ def shared_prompts(count: int, tokens: int, outputs: int = 5, gap: float = 0) ->
     """Requests with one prompt, so many seconds apart."""
     return Workload(
         "test",
-        np.arange(count) * gap,
+        np.array([row * gap for row in range(count)]),
         np.full(count, tokens),
         np.full(count, outputs),
         runs=Runs(np.arange(count + 1), np.ones(count, np.int64), np.full(count, tokens)),
@@ -134,3 +136,9 @@ def test_the_log_of_steps_says_who_is_pruned() -> None:
     simulate(by_hand({"budget": 6}), workload=workload, step_log=log)
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
     assert [line.get("keeps") for line in lines] == [[["r0", 6, 10, [1, 2]]], None, None]
+
+
+def test_a_workload_that_wants_several_samples_is_refused() -> None:
+    workload = Workload("test", np.zeros(1), np.array([16]), np.array([5]), samples=np.array([2]))
+    with pytest.raises(UnsupportedError, match="pruning cannot be simulated with several samples yet"):
+        simulate(by_hand({"budget": 6}), workload=workload)
