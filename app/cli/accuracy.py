@@ -64,6 +64,7 @@ def _prunings(asked: str | None, budget: int | None) -> list[dict[str, Any]]:
 def _row(name: str, number: int, longest: int | None, seed: int, pruned: dict[str, Any]) -> dict[str, Any]:
     from engine import checkpoint
     from engine.labs import accuracy as labs
+    from engine.labs.forgetting import forgetting
     from simcore.study import label
 
     loaded = checkpoint.load(checkpoint.find(name))
@@ -71,7 +72,8 @@ def _row(name: str, number: int, longest: int | None, seed: int, pruned: dict[st
     if loaded.tokenizer is None:
         raise InputError(f"{loaded.folder}: has no {checkpoint.TOKENIZER}, so that nothing can be asked")
     questions = labs.exam(number, longest or min(shape.max_model_len, labs.LONGEST), labs.SEED + seed)
-    scores = labs.accuracy(loaded.model, loaded.tokenizer, questions, **pruned)
+    read = forgetting(loaded.model, loaded.tokenizer, **pruned) if pruned else None
+    scores = labs.accuracy(loaded.model, loaded.tokenizer, questions, read=read)
     return {
         "model": name,
         "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),

@@ -1,6 +1,5 @@
 """How often a model answers exactly right."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,16 +8,11 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from engine.attention import Attend, DenseAttention, PagedAttention
-from engine.batch import Batch
-from engine.kv_cache import KVCache
+from engine.attention import Attend, DenseAttention
 from engine.labs.tasks import TASKS, Document, documents
 from engine.labs.tokenizer import encode
 from engine.models import CausalLM
-from engine.pruning import Pruner
 from simcore.errors import InputError
-from simcore.policies.pruning import Pruning
-from simcore.serving.plan import Keep
 
 SEED = 1_000_003
 """Of the documents that models are tested on; training draws its own from other seeds."""
@@ -26,8 +20,8 @@ SEED = 1_000_003
 LONGEST, SHORTEST = 1024, 64
 """Tokens of the documents that models are tested on."""
 
-PAGE = 16
-"""Tokens of a block, where documents are served from pages."""
+Reader = Callable[[Document, Tensor], Tensor]
+"""Reads a document, whose ids [tokens] are given, in its own way: logits [tokens, vocab_size]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +51,13 @@ def accuracy(
     *,
     attention: Callable[[Sequence[int]], Attend] = DenseAttention,
     batch: int = 8,
-    pruning: Pruning | None = None,
-    budget: int = 0,
+    read: Reader | None = None,
 ) -> dict[str, Score]:
     """The score in each task, where every question is asked after those before it and their right answers.
 
     An answer is right if each of its tokens is the likeliest one, so it is what greedy decoding would say. Documents
-    are run `batch` at a time; `attention` is given how many tokens each of them has. With `pruning` each is served from
-    pages by itself, and of its context `budget` tokens stay when it has been read. Raises InputError where the model is
-    too small for a document.
+    are run `batch` at a time; `attention` is given how many tokens each of them has. With `read` each is read by
+    itself. Raises InputError where the model is too small for a document.
     """
     device = next(model.parameters()).device
     counted = {document.task: [0, 0] for document in questions}
@@ -76,12 +68,11 @@ def accuracy(
         counts = [len(one.ids) for one in part]
         tokens = torch.from_numpy(np.concatenate([one.ids for one in part])).to(device)
         positions = torch.cat([torch.arange(count) for count in counts]).to(device)
-        if pruning is None:
+        if read is None:
             likeliest = model(tokens, positions, attention(counts)).argmax(-1)
         else:
-            contexts = [len(tokenizer.encode(document.context).ids) for document in asked]
-            read = zip(torch.split(tokens, counts), contexts, strict=True)
-            likeliest = torch.cat([pruned_logits(model, *each, pruning, budget).argmax(-1) for each in read])
+            pairs = zip(asked, torch.split(tokens, counts), strict=True)
+            likeliest = torch.cat([read(document, ids).argmax(-1) for document, ids in pairs])
         right = torch.split((likeliest[:-1] == tokens[1:]).cpu(), [*counts[:-1], counts[-1] - 1])
         for document, one, good in zip(asked, part, right, strict=True):
             counted[document.task][0] += len(one.answers)
@@ -89,28 +80,6 @@ def accuracy(
                 bool(good[answer.start - 1 : answer.stop - 1].all()) for answer in one.answers
             )
     return {task: Score(asked, good) for task, (asked, good) in counted.items()}
-
-
-@torch.inference_mode()
-def pruned_logits(model: CausalLM, ids: Tensor, context: int, pruning: Pruning, budget: int) -> Tensor:
-    """Logits [tokens, vocab_size] over a paged cache, of which `budget` tokens stay when the context has been read.
-
-    ids [tokens], the first `context` of which are the context; what follows is not pruned.
-    """
-    shape, total, table = model.shape, len(ids), range(1, 1 + math.ceil(len(ids) / PAGE))
-    cache = KVCache(shape.layers, 1 + len(table), PAGE, shape.kv_heads, shape.head_dim, shape.dtype, ids.device)
-    pruner = Pruner(pruning, cache, shape.heads, outputs=False)
-    pruner.open(0, 0, context)
-    said = []
-    for start, end in ((0, context), (context, total)):
-        places = range(start, end)
-        stored = pruner.slots([0], [start])
-        batch = Batch.of([table], stored, [len(places)], ids[start:end], PAGE, ids.device, positions=places)
-        attend = pruner.watch(PagedAttention(cache, batch), batch, [0], pruner.watches([0], [start]))
-        said.append(model(batch.tokens, batch.positions, attend))
-        if end == context > budget:
-            pruner.prune(Keep(0, budget, list(table), context - budget), table, context)
-    return torch.cat(said)
 
 
 def expect_room(model: CausalLM, tokens: int, largest: int) -> None:

@@ -15,8 +15,9 @@ from torch import Tensor
 from app.cli import main
 from engine.checkpoint import Checkpoint, find, load
 from engine.labs import pruning as lab
-from engine.labs.accuracy import Score, accuracy, pruned_logits
+from engine.labs.accuracy import Score, accuracy
 from engine.labs.charts import pruned_chart
+from engine.labs.forgetting import forgetting, pruned_logits
 from engine.labs.pruning import PAGE, RECENT, SINKS, WAYS, Freed, Prompt, Pruned, freed
 from engine.labs.tasks import documents
 from simcore.errors import InputError
@@ -138,7 +139,8 @@ def test_served_from_pages_it_says_what_masks_say(gqa: Checkpoint, budget: int) 
     expected = prompt.without(kept)
     logits = pruned_logits(gqa.model, prompt._ids, prompt.tokens, StreamingLLM(sinks=SINKS), budget)
     torch.testing.assert_close(logits[prompt._wanted], expected, atol=1e-4, rtol=1e-4)
-    scores = accuracy(gqa.model, gqa.tokenizer, [document], pruning=StreamingLLM(sinks=SINKS), budget=budget)
+    read = forgetting(gqa.model, gqa.tokenizer, StreamingLLM(sinks=SINKS), budget)
+    scores = accuracy(gqa.model, gqa.tokenizer, [document], read=read)
     assert scores == {"recall": Score(len(prompt.answers), sum(prompt.right(expected)))}
 
 
