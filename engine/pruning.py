@@ -154,7 +154,7 @@ class Pruner:
                 keep=tokens,
             )
             scores = self._policy.score(view)
-            if problem := _problem(scores, where):
+            if problem := _problem(scores, view):
                 raise InputError(
                     f"pruning policy {self._policy.name}: a score for each stored token of each head is wanted, "
                     f"{list(where.shape)} of them, but {problem}"
@@ -171,13 +171,17 @@ class Pruner:
             memory.queries.clear()
 
 
-def _problem(scores: object, tokens: Tensor) -> str:
-    """What is wrong with a policy's scores of `tokens`, as a sentence ends; empty: nothing."""
+def _problem(scores: object, view: View) -> str:
+    """What is wrong with a policy's scores, as a sentence ends; empty: nothing.
+
+    Where it was shown what is no number already, so may they be: that is not the policy's doing.
+    """
     if not isinstance(scores, Tensor):
         return f"it gave {type(scores).__module__}.{type(scores).__name__}".replace("builtins.", "")
-    if scores.shape != tokens.shape:
+    if scores.shape != view.positions.shape:
         return f"it gave {list(scores.shape)}"
-    if scores.is_complex() or scores.isnan().any():
+    given = (each for each in (view.keys, view.values, view.queries, view.attended) if each is not None)
+    if scores.is_complex() or (scores.isnan().any() and not any(each.isnan().any() for each in given)):
         return "some that it gave are no real numbers"
     return ""
 

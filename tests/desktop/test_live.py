@@ -21,6 +21,7 @@ from app.desktop.window import MainWindow
 from app.jobs.saved import NEEDED
 from app.jobs.told import Status
 from simcore import InputError, Scenario
+from tests.jobs.test_history import played
 
 KEYS = ["workload.requests=150", "memory.blocks=300", "workload.arrivals.rate=8.0"]
 
@@ -302,6 +303,17 @@ def test_every_colouring_has_a_legend_of_what_it_shows(mode: str, session: LiveS
     assert (painting.sign[state.refs > 1] == painting.sign[state.refs > 1][0]).all()
     assert painting.sign[idle][0] not in set(painting.sign[state.refs == 1].tolist())
     assert {"free"} <= {name for name, _, _ in painting.legend}
+
+
+def test_blocks_that_pruning_packs_into_are_reserved_and_not_never_used() -> None:
+    keys = ["workload.requests=5", "workload.output={distribution='fixed', tokens=4}"]
+    history, _ = played("pruning", keys)
+    places = np.flatnonzero(history.steps["prunings"])
+    assert len(places)
+    for step in places.tolist():
+        legend = [name for name, _, _ in paint("state", history, history.at(step)).legend]
+        assert "reserved" in legend
+        assert "never used" not in legend
 
 
 class TestGrid:

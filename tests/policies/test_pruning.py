@@ -195,6 +195,12 @@ def test_chunks_stay_whole_but_for_the_last_that_fits(count: int) -> None:
     assert parts[-1] == chunks[-1], "the window is in it"
 
 
+def test_lag_kv_passes_over_elements_in_which_the_next_part_is_all_alike() -> None:
+    states = np.array([[[0.0, 3, 7], [0.5, 0.5, 9], [0, 0, 5], [1, 1, 5]]])
+    scores = LagKV(sinks=0, lag=2).score(View(0, 1, np.arange(4)[None], states, states))
+    assert scores.tolist() == [[0.5, 0.0, 3.0, 4.0]]
+
+
 def test_lag_kv_takes_equally_many_of_each_part() -> None:
     kept = keep_highest(LagKV(sinks=4, lag=10).score(some(57)), 4 + 13 + 4 * 3)  # sinks, the rest, three of each part
     for head in kept:

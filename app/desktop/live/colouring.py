@@ -70,7 +70,8 @@ def paint(mode: str, history: History, state: State) -> Painting:
         code[state.refs > 1] = SHARED
         rows = history.rows[np.maximum(state.owner, 0)]
         beyond = state.place * size >= history.ends[np.maximum(rows, 0)] - 1
-        code[(code == RESERVED) & beyond & (facts.tables == 1)] = NEVER
+        # pages are taken when they are needed: those beyond the end are for what pruning leaves
+        code[(code == RESERVED) & beyond & (facts.allocator != "paged")] = NEVER
         sign[code == RESERVED], sign[code == NEVER] = HOLLOW, CROSS
         level[(code == RESERVED) | (code == NEVER)] = 255
         colours = (free, idle, shown.reserved, shown.stored, shown.stored, shown.shared, shown.internal)

@@ -45,4 +45,5 @@ def _stands_out(x: Array) -> Array:
     xp = array_namespace(x)
     x = widened(x)
     low, high = (extreme(x[:, 1:], axis=2, keepdims=True) for extreme in (xp.min, xp.max))
-    return softmax(xp.std((x[:, :-1] - low) / (high - low), axis=-1, correction=1))
+    width = xp.where(high > low, high - low, inf)  # where the next part is all alike nothing stands out
+    return softmax(xp.std((x[:, :-1] - low) / width, axis=-1, correction=1))
