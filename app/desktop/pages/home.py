@@ -68,7 +68,8 @@ def sketch_of(preset: str) -> Sketch:
     )
     highest = float((prompt + output).max()) or 1.0
     hardware = scenario.hardware.resolve()
-    line = f"{scenario.model.resolve().name} on {hardware.count} x {hardware.name}, {count:,} requests"
+    devices = hardware.name if hardware.count == 1 else f"{hardware.count} x {hardware.name}"
+    line = f"{scenario.model.resolve().name} on {devices}, {count:,} requests"
     return Sketch(prompt / highest, output / highest, line)
 
 
