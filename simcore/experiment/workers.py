@@ -142,14 +142,16 @@ def _on_cluster(tasks: Sequence[Task], address: str) -> Iterator[Outcome]:
     except ImportError:
         raise InputError("a cluster needs the package distributed: pip install 'kvscope[cluster]'") from None
 
-    # What a worker had done but not handed over when it died is done again, which the client calls a warning.
-    logging.getLogger("distributed.client").setLevel(logging.ERROR)
     _ring(address)
     try:
         client: Any = Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(f"no scheduler of a Dask cluster answers at {address}: {error}") from None
     futures: dict[Any, str] = {}
+    # What a worker had done but not handed over when it died is done again, which the client calls a warning.
+    log = logging.getLogger("distributed.client")
+    level = log.level
+    log.setLevel(logging.ERROR)
     try:
         futures = {client.submit(play, task, key=f"kvscope-{task.key}", pure=False): task.key for task in tasks}
         for future in completed(list(futures), loop=client.loop):
@@ -163,6 +165,7 @@ def _on_cluster(tasks: Sequence[Task], address: str) -> Iterator[Outcome]:
     finally:
         client.cancel(list(futures))
         client.close()
+        log.setLevel(level)
 
 
 def _ring(address: str) -> None:
